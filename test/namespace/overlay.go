@@ -21,7 +21,12 @@ type Overlay struct {
 // the test, without mounting it, so that the test can fill the layers first.
 func NewOverlay(t testing.TB) *Overlay {
 	t.Helper()
-	dir := t.TempDir()
+	return NewOverlayIn(t, t.TempDir())
+}
+
+// NewOverlayIn is NewOverlay in an empty directory of the caller's choice.
+func NewOverlayIn(t testing.TB, dir string) *Overlay {
+	t.Helper()
 	o := &Overlay{
 		Lower:  filepath.Join(dir, "lower"),
 		Upper:  filepath.Join(dir, "upper"),

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm_test
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/ovl-restore/ovl-restore/test/vm"
+)
+
+// guestLimit ends a guest that hangs: far more than the slowest package takes.
+const guestLimit = 10 * time.Minute
+
+// TestGuests runs the tests of vm.Packages on each kernel, stock and patched,
+// and reports each of them as a subtest. OVL_VM_RUN selects tests in the
+// guests, as -run does.
+func TestGuests(t *testing.T) {
+	if testing.Short() {
+		t.Skip("boots virtual machines")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	root, err := vm.Root(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests, err := vm.BuildTests(ctx, vm.Packages...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := vm.ToolFiles(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range tests {
+		files = append(files, b.Files()...)
+	}
+	for _, series := range vm.Series {
+		for _, variant := range vm.Variants(root, series) {
+			t.Run(series+"/"+string(variant), func(t *testing.T) {
+				t.Parallel()
+				runGuest(t, series, variant, tests, files)
+			})
+		}
+	}
+}
+
+func runGuest(t *testing.T, series string, variant vm.Variant, tests []vm.TestBinary, files []vm.File) {
+	ctx, cancel := context.WithTimeout(t.Context(), guestLimit)
+	defer cancel()
+	kernel, err := vm.Prepare(ctx, series, variant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	guest, err := vm.Boot(ctx, vm.Config{Kernel: kernel, Files: files, Memory: 1024})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer guest.Kill()
+
+	var args []string
+	if pattern := os.Getenv("OVL_VM_RUN"); pattern != "" {
+		args = append(args, "-test.run="+pattern)
+	}
+	for _, b := range tests {
+		run, err := guest.GoTest(ctx, b, nil, args...)
+		t.Run(b.Package[len("./"):], func(t *testing.T) {
+			if os.Getenv("OVL_VM_RUN") != "" && len(run.Tests) == 0 {
+				t.Skip("OVL_VM_RUN selects nothing here")
+			}
+			run.Report(t)
+			t.Logf("%d passed, %d failed, %d skipped", run.Count(vm.Pass), run.Count(vm.Fail), run.Count(vm.Skip))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := guest.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Variant says whose overlay module a guest runs.
+type Variant string
+
+// The variants of a kernel.
+const (
+	// Stock is the distribution's own overlay module: the tool must fall back.
+	Stock Variant = "stock"
+	// Patched is the module built with this repository's patches.
+	Patched Variant = "patched"
+)
+
+// Kernel is a kernel ready to boot.
+type Kernel struct {
+	Series  string // such as 6.1
+	Variant Variant
+	Release string // as uname -r prints it
+	Image   string // path of vmlinuz
+	Busybox string // path of a static busybox
+
+	modules *modules
+	// overlay is the path of the patched module, or empty.
+	overlay string
+}
+
+// Root returns the repository's root directory.
+func Root(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", fmt.Errorf("find the repository: go env GOMOD: %w", err)
+	}
+	path := strings.TrimSpace(string(out))
+	if path == "" || path == os.DevNull {
+		return "", errors.New("find the repository: not inside a Go module")
+	}
+	return filepath.Dir(path), nil
+}
+
+// Patches returns the directory of the patches for a series, and whether there
+// are any.
+func Patches(root, series string) (dir string, found bool) {
+	dir = filepath.Join(root, "yocto/meta-ovl-restore/recipes-kernel/linux/files", series)
+	patches, err := filepath.Glob(filepath.Join(dir, "*.patch"))
+	return dir, err == nil && len(patches) > 0
+}
+
+// Prepare makes a kernel ready to boot: the first time it downloads and builds,
+// later it finds what it made under build/vm. A patched kernel of a series
+// without patches is an error.
+func Prepare(ctx context.Context, series string, variant Variant) (*Kernel, error) {
+	root, err := Root(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cache := filepath.Join(root, "build/vm")
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return nil, fmt.Errorf("make the kernels' cache: %w", err)
+	}
+	// Several packages' tests, and several people, may prepare at once.
+	lock, err := lockFile(ctx, filepath.Join(cache, "lock"))
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Close()
+
+	if _, err := script(ctx, root, "tools.sh"); err != nil {
+		return nil, err
+	}
+	dir, err := script(ctx, root, "fetch.sh", series, cache)
+	if err != nil {
+		return nil, err
+	}
+	release, err := os.ReadFile(filepath.Join(dir, "abi"))
+	if err != nil {
+		return nil, fmt.Errorf("read the kernel's release: %w", err)
+	}
+	k := &Kernel{
+		Series:  series,
+		Variant: variant,
+		Release: strings.TrimSpace(string(release)),
+		Image:   filepath.Join(dir, "vmlinuz"),
+		Busybox: filepath.Join(dir, "busybox"),
+	}
+	k.modules, err = readModules(filepath.Join(dir, "root/lib/modules", k.Release))
+	if err != nil {
+		return nil, err
+	}
+	switch variant {
+	case Stock:
+	case Patched:
+		patches, _ := Patches(root, series)
+		if k.overlay, err = script(ctx, root, "module.sh", dir, patches); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, fmt.Errorf("no kernel variant %q", variant)
+	}
+	return k, nil
+}
+
+// script runs one of the scripts in test/vm/kernel and returns what it prints.
+func script(ctx context.Context, root, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(root, "test/vm/kernel", name), args...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, stderr.Bytes())
+	}
+	return strings.TrimSpace(string(out)), nil
+}

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vm
+
+// Packages are the packages whose tests run in the guests, built with the tag
+// vmguest. A package that tests what a kernel does belongs here.
+var Packages = []string{
+	"./test/vm/smoke",
+	"./internal/ioctl",
+}
+
+// Series are the kernels that the tests run on.
+var Series = []string{"6.1", "6.12"}
+
+// Variants returns what there is to test of a series: a patched kernel only
+// where the repository has patches for it.
+func Variants(root, series string) []Variant {
+	variants := []Variant{Stock}
+	if _, found := Patches(root, series); found {
+		variants = append(variants, Patched)
+	}
+	return variants
+}
