@@ -49,11 +49,12 @@ func BuildTests(ctx context.Context, packages ...string) ([]TestBinary, error) {
 // Dir is the package's directory in the guest.
 func (b TestBinary) Dir() string { return path.Join(sourceDir, b.Package) }
 
-func (b TestBinary) program() string { return path.Join(b.Dir(), path.Base(b.Package)+".test") }
+// Program is the test binary in the guest.
+func (b TestBinary) Program() string { return path.Join(b.Dir(), path.Base(b.Package)+".test") }
 
 // Files are what has to be in the guest to run the tests.
 func (b TestBinary) Files() []File {
-	files := []File{{Guest: b.program(), Host: b.host, Mode: 0o755}}
+	files := []File{{Guest: b.Program(), Host: b.host, Mode: 0o755}}
 	if b.data != "" {
 		files = append(files, File{Guest: path.Join(b.Dir(), "testdata"), Host: b.data})
 	}
@@ -66,7 +67,7 @@ func (b TestBinary) Files() []File {
 func (v *VM) GoTest(ctx context.Context, b TestBinary, output io.Writer, args ...string) (*TestRun, error) {
 	r, err := v.Run(ctx, Command{
 		// A test that calls os.Exit(0) must not pass for the end of the tests.
-		Args:   append([]string{b.program(), "-test.v=test2json", "-test.paniconexit0"}, args...),
+		Args:   append([]string{b.Program(), "-test.v=test2json", "-test.paniconexit0"}, args...),
 		Dir:    b.Dir(),
 		Stdout: output,
 		Stderr: output,
