@@ -7,6 +7,7 @@ package vm
 var Packages = []string{
 	"./test/vm/smoke",
 	"./internal/ioctl",
+	"./test/kernel",
 }
 
 // Series are the kernels that the tests run on.
