@@ -219,3 +219,6 @@ func joinRel(dir, name string) string {
 	}
 	return dir + "/" + name
 }
+
+// Root is the layer's directory, opened O_PATH. It belongs to the Overlay.
+func (l *Layer) Root() *os.File { return l.root }

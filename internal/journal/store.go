@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package journal keeps what is dropped from an upper layer. Its store is a
+// directory beside the upper directory, on the same file system and outside the
+// merged view:
+//
+//	UPPER.ovl-restore/lock
+//	UPPER.ovl-restore/tx/ID/log.jsonl
+//	UPPER.ovl-restore/tx/ID/backup/N
+//
+// Each transaction logs what it is about to do, on disk, before it does it;
+// entries are kept under a number, so that no name is too strange or too long.
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Suffix is what the store's name adds to the upper directory's.
+const Suffix = ".ovl-restore"
+
+// ErrLocked: another process is working with the same store.
+var ErrLocked = errors.New("another ovl-restore is changing this overlay")
+
+// Store is the store of one upper directory, locked. Close it after use.
+type Store struct {
+	dir  *os.File
+	lock *os.File
+	path string // for people
+}
+
+// Open opens the store beside an upper directory, makes it if there is none, and
+// locks it. upper is the directory, opened (O_PATH will do) through a mount that
+// also shows its parent; path is what people know it by. The error is ErrLocked
+// while another process has the store.
+func Open(upper *os.File, path string) (*Store, error) {
+	parent, name, err := locate(upper, path)
+	if err != nil {
+		return nil, fmt.Errorf("find the directory that the upper %q is in: %w", path, err)
+	}
+	defer func() { _ = parent.Close() }()
+	s := &Store{path: filepath.Join(filepath.Dir(path), name+Suffix)}
+	if s.dir, err = makeDir(parent, name+Suffix); err != nil {
+		return nil, fmt.Errorf("make the store %q: %w", s.path, err)
+	}
+	if err := s.takeLock(); err != nil {
+		_ = s.dir.Close()
+		return nil, fmt.Errorf("lock the store %q: %w", s.path, err)
+	}
+	return s, nil
+}
+
+// Close unlocks the store.
+func (s *Store) Close() error {
+	return errors.Join(s.lock.Close(), s.dir.Close())
+}
+
+func (s *Store) takeLock() error {
+	lock, err := openAt(s.dir, "lock", unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err != nil {
+		_ = lock.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return ErrLocked
+		}
+		return err
+	}
+	s.lock = lock
+	return nil
+}
+
+// locate opens the upper's parent and finds its name there. The path that the
+// mount options give may have another last component by now, so the directory
+// is compared, and looked for where it does not match.
+func locate(upper *os.File, path string) (parent *os.File, name string, err error) {
+	parent, err = openAt(upper, "..", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, "", err
+	}
+	var want unix.Stat_t
+	if err := unix.Fstat(int(upper.Fd()), &want); err != nil {
+		_ = parent.Close()
+		return nil, "", err
+	}
+	isUpper := func(name string) bool {
+		var st unix.Stat_t
+		err := unix.Fstatat(int(parent.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+		return err == nil && st.Dev == want.Dev && st.Ino == want.Ino
+	}
+	if name := filepath.Base(path); name != "." && name != "/" && isUpper(name) {
+		return parent, name, nil
+	}
+	names, err := parent.Readdirnames(-1)
+	for _, name := range names {
+		if isUpper(name) {
+			return parent, name, nil
+		}
+	}
+	_ = parent.Close()
+	if err == nil {
+		err = errors.New("it is the root of its mount, so nothing can be kept beside it")
+	}
+	return nil, "", err
+}
+
+// makeDir opens a directory for its owner only, making it if it is missing. A
+// symbolic link in its place is refused.
+func makeDir(parent *os.File, name string) (*os.File, error) {
+	err := unix.Mkdirat(int(parent.Fd()), name, 0o700)
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return nil, &os.PathError{Op: "mkdir", Path: name, Err: err}
+	}
+	made := err == nil
+	dir, err := openAt(parent, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil || !made {
+		return dir, err
+	}
+	if err := parent.Sync(); err != nil {
+		_ = dir.Close()
+		return nil, err
+	}
+	return dir, nil
+}
+
+func openAt(dir *os.File, name string, flags int, mode uint32) (*os.File, error) {
+	for {
+		fd, err := unix.Openat(int(dir.Fd()), name, flags|unix.O_CLOEXEC, mode)
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return nil, &os.PathError{Op: "open", Path: name, Err: err}
+		default:
+			return os.NewFile(uintptr(fd), name), nil
+		}
+	}
+}
