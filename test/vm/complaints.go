@@ -13,7 +13,7 @@ import (
 // cannot cause any of these by a wrong argument.
 var complaint = regexp.MustCompile(`WARNING:|BUG:|kernel BUG at|\bOops\b|INFO: |general protection fault|` +
 	`KASAN|KCSAN|UBSAN|Kernel panic|unable to handle|refcount_t:|(possible|inconsistent) .*lock|` +
-	`suspicious RCU|list_(add|del) corruption|double free|EXT4-fs error|Call Trace:`)
+	`suspicious RCU|list_(add|del) corruption|VFS: Busy inodes|double free|EXT4-fs error|Call Trace:`)
 
 // contextLines is how much is shown after a complaint: most are followed by
 // where it happened.

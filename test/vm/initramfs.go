@@ -11,6 +11,8 @@ import (
 	"path"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ovl-restore/ovl-restore/test/vm/wire"
 )
 
@@ -22,7 +24,7 @@ func (c *Config) writeInitramfs(ctx context.Context, file string) (err error) {
 		return err
 	}
 	err = errors.Join(
-		t.add(File{Guest: "/init", Host: program, Mode: 0o755}),
+		t.add(File{Guest: wire.ProgramPath, Host: program, Mode: 0o755}),
 		t.add(File{Guest: "/bin/busybox", Host: c.Kernel.Busybox, Mode: 0o755}),
 		t.add(File{Guest: "/etc/passwd", Content: []byte("root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n")}),
 		t.add(File{Guest: "/etc/group", Content: []byte("root:x:0:\nnogroup:x:65534:\n")}),
@@ -31,8 +33,9 @@ func (c *Config) writeInitramfs(ctx context.Context, file string) (err error) {
 	if err != nil {
 		return fmt.Errorf("fill the initramfs: %w", err)
 	}
+	t.symlink("init", wire.ProgramPath)
 	if c.Init != "" {
-		t.put("init", entry{mode: t["init"].mode, data: []byte("#!/bin/busybox sh\n" + c.Init)})
+		t.put("init", entry{mode: unix.S_IFREG | 0o755, data: []byte("#!/bin/busybox sh\n" + c.Init)})
 	}
 	config := wire.Config{Env: c.guestEnv(), Scratch: !c.NoScratch}
 	if config.Modules, err = c.addModules(t); err != nil {
@@ -42,7 +45,7 @@ func (c *Config) writeInitramfs(ctx context.Context, file string) (err error) {
 	if err != nil {
 		return fmt.Errorf("encode the guest's configuration: %w", err)
 	}
-	t.put(guestName(wire.ConfigPath), entry{mode: t["etc/group"].mode, data: data})
+	t.put(guestName(wire.ConfigPath), entry{mode: unix.S_IFREG | 0o644, data: data})
 	for _, f := range c.Files {
 		if err := t.add(f); err != nil {
 			return fmt.Errorf("add %s to the initramfs: %w", f.Guest, err)

@@ -117,11 +117,15 @@ func (v *VM) boot(ctx context.Context) error {
 
 func (v *VM) path(name string) string { return filepath.Join(v.dir, name) }
 
-// explain adds the end of the console to an error.
+// explain adds to an error what the kernel complained of, or else the end of
+// the console.
 func (v *VM) explain(err error) error {
 	if errors.Is(err, ErrDied) {
 		// The last words may still be on their way.
 		v.console.wait(time.Second)
+	}
+	if complaints := v.Complaints(); complaints != nil {
+		return fmt.Errorf("%w; %w", err, complaints)
 	}
 	return fmt.Errorf("%w; the console's last lines:\n%s", err, v.console.tail(40))
 }
@@ -139,8 +143,9 @@ func (v *VM) Shutdown(ctx context.Context) error {
 		// It has said bye: how it powers off is its own matter.
 		v.qemu.wait(10 * time.Second)
 		v.console.wait(time.Second)
+		err = v.Complaints()
 	}
-	return errors.Join(err, v.Complaints(), v.Kill())
+	return errors.Join(err, v.Kill())
 }
 
 // Complaints returns an error that holds what the kernel complained of so far:

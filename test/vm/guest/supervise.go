@@ -9,12 +9,14 @@ import (
 	"os/exec"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ovl-restore/ovl-restore/test/vm/wire"
 )
 
 // superviseAgent starts the agent and, as process 1 has to, reaps whatever
 // ends. When the agent ends, so does the guest.
 func superviseAgent() error {
-	cmd := exec.Command("/proc/self/exe", "agent")
+	cmd := exec.Command(wire.ProgramPath, "agent")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start the agent: %w", err)

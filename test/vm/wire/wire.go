@@ -11,6 +11,9 @@ package wire
 // Nonce is the kernel parameter that carries this boot's nonce.
 const Nonce = "ovl_vm.nonce"
 
+// ProgramPath is where test/vm/guest lies in the guest.
+const ProgramPath = "/vm/guest"
+
 // ConfigPath is where the guest finds its [Config].
 const ConfigPath = "/vm/config.json"
 
