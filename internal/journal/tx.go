@@ -3,14 +3,13 @@
 package journal
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -54,7 +53,7 @@ func (s *Store) Begin() (*Tx, error) {
 // newID sorts by time, and is unique where the clock is not: devices without a
 // battery start each day in 1970.
 func newID(now time.Time) string {
-	return now.UTC().Format("20060102T150405Z") + "-" + strings.ToLower(rand.Text()[:8])
+	return now.UTC().Format("20060102T150405Z") + "-" + strconv.FormatUint(uint64(rand.Uint32()), 36)
 }
 
 func (tx *Tx) create(all *os.File) error {

@@ -4,7 +4,6 @@ package overlay
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -172,7 +171,7 @@ func (r *restorer) removeWhiteout(j *job) error {
 		}
 		return fmt.Errorf("read the whiteout: %w", err)
 	}
-	aside := probePrefix + rand.Text()
+	aside := tempName()
 	if err := renameNew(dir, j.name, aside); err != nil {
 		return fmt.Errorf("set the whiteout aside: %w", err)
 	}

@@ -18,9 +18,16 @@ import (
 // the lower entry back under its old name, the two would share one overlay
 // inode: writes to one reach the other, or one of them becomes ESTALE.
 func (r *restorer) refuseConflicts(ctx context.Context, jobs []*job) error {
-	wanted := map[string]*job{} // by file handle of the lower entry
-	paths := map[string]*job{}  // directories, by path
+	s := originScan{
+		layers:  r.layers(),
+		wanted:  map[string]*job{},
+		paths:   map[string]*job{},
+		dropped: map[string]bool{},
+	}
 	for _, j := range jobs {
+		if j.Action == ActDiscard || j.Action == ActRemove {
+			s.dropped[j.rel] = true
+		}
 		if j.settled() || j.Action != ActRestore && j.Action != ActDiscard || j.Method == MethodIoctl && r.askKernel() == contractCurrent {
 			continue
 		}
@@ -33,17 +40,17 @@ func (r *restorer) refuseConflicts(ctx context.Context, jobs []*job) error {
 			continue
 		}
 		if key := r.handleOf(low); key != "" {
-			wanted[key] = j
+			s.wanted[key] = j
 		}
 		if low.isDir() {
-			paths[j.rel] = j
+			s.paths[j.rel] = j
 		}
 	}
 	r.forget()
-	if len(wanted) == 0 && len(paths) == 0 {
+	if len(s.wanted) == 0 && len(s.paths) == 0 {
 		return nil
 	}
-	return r.scanOrigins(ctx, wanted, paths)
+	return s.run(ctx)
 }
 
 // indexConflict applies the rules for overlays that keep an index.
@@ -91,10 +98,16 @@ func originKey(value []byte) string {
 	return handleKey(value[fbType], value[fbHeader:])
 }
 
-// scanOrigins walks the upper once and fails every job whose lower entry is the
+// originScan walks the upper once and fails every job whose lower entry is the
 // origin of an upper entry elsewhere.
-func (r *restorer) scanOrigins(ctx context.Context, wanted, paths map[string]*job) error {
-	layers := r.layers()
+type originScan struct {
+	layers  *Layers
+	wanted  map[string]*job // by file handle of the lower entry
+	paths   map[string]*job // the directories among them, by path
+	dropped map[string]bool // upper entries that go in the same call
+}
+
+func (s *originScan) run(ctx context.Context) error {
 	todo := []string{"."}
 	for len(todo) > 0 {
 		rel := todo[len(todo)-1]
@@ -102,14 +115,14 @@ func (r *restorer) scanOrigins(ctx context.Context, wanted, paths map[string]*jo
 		if ctx.Err() != nil {
 			return errInterrupted
 		}
-		fd, err := openBeneath(layers.upper.fd(), rel, unix.O_RDONLY|unix.O_DIRECTORY)
+		fd, err := openBeneath(s.layers.upper.fd(), rel, unix.O_RDONLY|unix.O_DIRECTORY)
 		if errors.Is(err, unix.ENOENT) {
 			continue // removed since
 		}
 		if err != nil {
 			return fmt.Errorf("open %q in the upper: %w", rel, err)
 		}
-		dirs, err := scanDir(layers, fd, rel, wanted, paths)
+		dirs, err := s.dir(fd, rel)
 		closeFD(fd)
 		if err != nil {
 			return fmt.Errorf("look for the origins of renamed entries in %q: %w", rel, err)
@@ -119,46 +132,49 @@ func (r *restorer) scanOrigins(ctx context.Context, wanted, paths map[string]*jo
 	return nil
 }
 
-func scanDir(layers *Layers, fd int, rel string, wanted, paths map[string]*job) (dirs []string, err error) {
+// dir looks at the entries of one upper directory and returns those to descend
+// into.
+func (s *originScan) dir(fd int, rel string) (dirs []string, err error) {
 	names, err := readNames(fd)
 	if err != nil {
 		return nil, err
 	}
 	for _, name := range names {
-		st, err := lstatAt(fd, name)
-		if errors.Is(err, unix.ENOENT) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0 {
-			continue
-		}
 		at := joinRel(rel, name)
-		origin, err := layers.xattr(fd, name, xattrOrigin)
-		if err != nil {
-			return nil, err
-		}
-		if j := wanted[originKey(origin)]; j != nil && j.rel != at {
-			j.fail(&ConflictError{Reason: "its lower entry lives on under another name", Other: at})
-		}
-		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		if s.dropped[at] {
 			continue
 		}
-		dirs = append(dirs, at)
-		if err := scanRedirect(layers, fd, rel, name, paths); err != nil {
+		st, err := lstatAt(fd, name)
+		if errors.Is(err, unix.ENOENT) || err == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0 {
+			continue
+		}
+		if err == nil {
+			err = s.origin(fd, name, at)
+		}
+		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			dirs = append(dirs, at)
+			err = s.redirect(fd, name, rel, at)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
 	return dirs, nil
 }
 
-func scanRedirect(layers *Layers, fd int, rel, name string, paths map[string]*job) error {
-	if len(paths) == 0 {
+func (s *originScan) origin(fd int, name, at string) error {
+	value, err := s.layers.xattr(fd, name, xattrOrigin)
+	if j := s.wanted[originKey(value)]; j != nil && j.rel != at {
+		j.fail(&ConflictError{Reason: "its lower entry lives on under another name", Other: at})
+	}
+	return err
+}
+
+func (s *originScan) redirect(fd int, name, rel, at string) error {
+	if len(s.paths) == 0 {
 		return nil
 	}
-	value, err := layers.xattr(fd, name, xattrRedirect)
+	value, err := s.layers.xattr(fd, name, xattrRedirect)
 	if err != nil || len(value) == 0 {
 		return err
 	}
@@ -166,8 +182,8 @@ func scanRedirect(layers *Layers, fd int, rel, name string, paths map[string]*jo
 	if bytes.HasPrefix(value, []byte("/")) {
 		from = strings.TrimPrefix(string(value), "/")
 	}
-	if j := paths[from]; j != nil && j.rel != joinRel(rel, name) {
-		j.fail(&ConflictError{Reason: "its lower directory was renamed, and is merged there", Other: joinRel(rel, name)})
+	if j := s.paths[from]; j != nil && j.rel != at {
+		j.fail(&ConflictError{Reason: "its lower directory was renamed, and is merged there", Other: at})
 	}
 	return nil
 }

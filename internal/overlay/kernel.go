@@ -3,7 +3,6 @@
 package overlay
 
 import (
-	"crypto/rand"
 	"errors"
 
 	"golang.org/x/sys/unix"
@@ -40,7 +39,7 @@ func (o *Overlay) askKernel() kernelContract {
 	if o.contract != contractUnknown {
 		return o.contract
 	}
-	name := procPath(o.fd()) + "/" + probePrefix + rand.Text()
+	name := procPath(o.fd()) + "/" + tempName()
 	err := o.kernel.RestoreLower(name, 0)
 	switch {
 	case errors.Is(err, ioctl.ErrNoIoctl):

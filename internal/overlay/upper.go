@@ -3,7 +3,6 @@
 package overlay
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -11,10 +10,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// probePrefix begins the name of the entry that proves an upper. One that a
-// power cut left behind is empty and harmless.
-const probePrefix = ".ovl-restore-probe."
 
 // Upper returns the upper layer, for reading: it may be Named or Matched only.
 // The error is an *UnreachedError that tells what was tried, or errors.Is EROFS
@@ -209,7 +204,7 @@ func (o *Overlay) prove(layer *Layer) error {
 		return err
 	}
 	defer closeFD(root)
-	name := probePrefix + rand.Text()
+	name := tempName()
 	fd, err := unix.Openat(o.fd(), name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return errNotProbed{fmt.Errorf("make an entry in %q, to prove the upper layer: %w", o.Mount.Point, err)}

@@ -3,7 +3,6 @@
 package overlay
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -111,7 +110,7 @@ func (r *restorer) listing(fd int, jobs []*job) (map[string]bool, error) {
 }
 
 func stir(dir int) error {
-	name := probePrefix + rand.Text()
+	name := tempName()
 	fd, err := unix.Openat(dir, name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return err

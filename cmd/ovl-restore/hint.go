@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ovl-restore/ovl-restore/internal/ioctl"
+	"github.com/ovl-restore/ovl-restore/internal/journal"
+	"github.com/ovl-restore/ovl-restore/internal/overlay"
+)
+
+// describe puts the errno's name before an error's own words.
+func describe(err error) string {
+	var errno unix.Errno
+	if !errors.As(err, &errno) {
+		return err.Error()
+	}
+	return unix.ErrnoName(errno) + ": " + err.Error()
+}
+
+// hint says what to do about an error; this is the one place that does.
+func hint(err error) string {
+	var (
+		nothing    *overlay.NothingError
+		parent     *overlay.HiddenParentError
+		busy       *overlay.BusyError
+		conflict   *overlay.ConflictError
+		unreached  *overlay.UnreachedError
+		notOverlay *overlay.NotOverlayError
+		flush      *overlay.FlushError
+	)
+	switch {
+	case errors.As(err, &nothing):
+		return hintNothing(nothing)
+	case errors.As(err, &parent) && parent.Opaque:
+		return "restore that first: ovl-restore --recursive MNT " + quotePath(parent.Parent)
+	case errors.As(err, &parent):
+		return "restore that first: ovl-restore MNT " + quotePath(parent.Parent)
+	case errors.As(err, &busy):
+		return "the upper is already right: close it there, or reboot"
+	case errors.As(err, &conflict) && conflict.Other != "":
+		return "make the other one a file of its own first, cp -a X X.new && mv X.new X; or --force"
+	case errors.As(err, &conflict):
+		return "--force goes ahead"
+	case errors.As(err, &unreached) && unreached.Layer == "upper":
+		return "name the directory with --upper DIR, as root; mount its file system somewhere if it is not mounted"
+	case errors.As(err, &notOverlay):
+		return hintOverlays(notOverlay.Overlays)
+	case errors.As(err, &flush):
+		return "run it as root of the name space that mounted the overlay; what was changed already shows after a reboot"
+	case errors.Is(err, journal.ErrLocked):
+		return "try again, or use --wait"
+	case errors.As(err, new(*usageError)):
+		return "see ovl-restore --help"
+	}
+	return hintErrno(err)
+}
+
+func hintNothing(e *overlay.NothingError) string {
+	switch {
+	case e.State == ioctl.StateUpper && e.IsDir:
+		return "--recursive restores what was deleted in it"
+	case e.State == ioctl.StateUpper:
+		return "--discard drops it, and keeps a backup"
+	case e.Visible:
+		return ""
+	}
+	return "check the spelling"
+}
+
+func hintOverlays(mounts []overlay.Mount) string {
+	if len(mounts) == 0 {
+		return "there is no overlay in this mount name space"
+	}
+	const most = 8
+	points := make([]string, 0, most)
+	for _, m := range mounts {
+		if len(points) == most {
+			points = append(points, fmt.Sprintf("and %d more", len(mounts)-most))
+			break
+		}
+		points = append(points, quotePath(m.Point))
+	}
+	return "the overlays here are: " + strings.Join(points, ", ")
+}
+
+func hintErrno(err error) string {
+	switch {
+	case errors.Is(err, ioctl.ErrNoIoctl):
+		return "this kernel lacks the ioctl: use --method auto, or a kernel with the patch"
+	case errors.Is(err, ioctl.ErrReadOnly):
+		return "mount it read-write first"
+	case errors.Is(err, ioctl.ErrOtherFS):
+		return "name a path below MNT, and the overlay that holds it"
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return "nothing was dropped: make room in the upper's file system"
+	case errors.Is(err, ioctl.ErrStale):
+		return "somebody is changing it: try again"
+	case errors.Is(err, ioctl.ErrIsDirectory):
+		return "the ioctl does not drop directories: use --method auto"
+	case errors.Is(err, os.ErrPermission):
+		return "run it as root"
+	case errors.Is(err, unix.EINTR):
+		return "run it again for the rest"
+	}
+	return ""
+}
