@@ -16,7 +16,7 @@ func Disk(t testing.TB) string {
 	if scratch == "" {
 		return t.TempDir()
 	}
-	dir, err := os.MkdirTemp(scratch, "test-")
+	dir, err := os.MkdirTemp(scratch, "test-") //nolint:usetesting // t.TempDir is on the tmpfs
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ import (
 	"testing"
 )
 
-// Force, set to "user" in the environment, makes the tests of a root user run
+// Force is a variable that, set to "user" in the environment, makes the tests of a root user run
 // in a user name space too, as they would for everybody else.
 const Force = "OVL_TEST_NAMESPACE"
 

@@ -23,7 +23,7 @@ func newCPIOWriter(w io.Writer) *cpioWriter {
 
 // add appends an entry. mode holds the type bits too; rdev is a device's
 // number, or nothing.
-func (c *cpioWriter) add(name string, mode uint32, major, minor uint32, data []byte) {
+func (c *cpioWriter) add(name string, mode, major, minor uint32, data []byte) {
 	c.inode++
 	c.write(fmt.Appendf(nil, "070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%s\x00",
 		c.inode, mode,

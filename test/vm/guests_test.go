@@ -59,7 +59,11 @@ func runGuest(t *testing.T, series string, variant vm.Variant, tests []vm.TestBi
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer guest.Kill()
+	defer func() {
+		if err := guest.Kill(); err != nil {
+			t.Error(err)
+		}
+	}()
 
 	var args []string
 	if pattern := os.Getenv("OVL_VM_RUN"); pattern != "" {

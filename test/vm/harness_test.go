@@ -60,7 +60,7 @@ func TestBootOfGuestThatFails(t *testing.T) {
 	}{
 		{"panics", "exit 1", vm.ErrDied, "Attempted to kill init"},
 		{"hangs", "while :; do sleep 1; done", vm.ErrHung, ""},
-		{"ends silently", "mount -t proc proc /proc; poweroff -f", vm.ErrDied, "Power down"},
+		{"ends silently", "mount -t proc none /proc; poweroff -f", vm.ErrDied, "Power down"},
 		{"speaks nonsense", "mount -t devtmpfs dev /dev; echo PASS >/dev/ttyS1; sleep 60", vm.ErrDied, "make no sense"},
 		{
 			"says hello for another boot",

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"time"
 )
 
 // monitor is QEMU's machine protocol, as far as it is needed to give commands
@@ -29,11 +28,9 @@ func newMonitor(conn net.Conn) *monitor {
 func (m *monitor) command(ctx context.Context, line string) (string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if deadline, ok := ctx.Deadline(); ok {
-		if err := m.conn.SetDeadline(deadline); err != nil {
-			return "", err
-		}
-		defer m.conn.SetDeadline(time.Time{})
+	deadline, _ := ctx.Deadline() // none is the zero time, which takes off the last one
+	if err := m.conn.SetDeadline(deadline); err != nil {
+		return "", fmt.Errorf("set the time limit: %w", err)
 	}
 	if !m.ready {
 		// The protocol wants its greeting acknowledged first.

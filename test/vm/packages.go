@@ -6,8 +6,9 @@ package vm
 // vmguest. A package that tests what a kernel does belongs here.
 var Packages = []string{
 	"./test/vm/smoke",
-	"./internal/ioctl",
+	"./test/namespace",
 	"./test/kernel",
+	"./internal/ioctl",
 }
 
 // Series are the kernels that the tests run on.

@@ -77,31 +77,9 @@ func (v *VM) boot(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, v.config.bootLimit(), ErrHung)
 	defer cancel()
 
-	// QEMU connects to us, so there is no moment to wait for.
-	sockets := []string{"console", "agent", "monitor"}
-	listeners := make([]net.Listener, len(sockets))
-	for i, name := range sockets {
-		l, err := net.Listen("unix", v.path(name))
-		if err != nil {
-			return fmt.Errorf("listen for QEMU: %w", err)
-		}
-		defer l.Close()
-		listeners[i] = l
-	}
-	var err error
-	if v.qemu, err = startQEMU(v.arguments()); err != nil {
+	if err := v.start(ctx); err != nil {
 		return err
 	}
-	conns := make([]net.Conn, len(sockets))
-	for i, l := range listeners {
-		if conns[i], err = v.qemu.accept(ctx, l); err != nil {
-			return err
-		}
-	}
-	v.console = readConsole(conns[0])
-	v.agent = readAgent(conns[1], v.nonce)
-	v.monitor = newMonitor(conns[2])
-
 	select {
 	case <-v.agent.ready:
 	case <-v.agent.done:
@@ -112,6 +90,38 @@ func (v *VM) boot(ctx context.Context) error {
 	if got := v.agent.release(); got != v.config.Kernel.Release {
 		return fmt.Errorf("the guest runs Linux %s", got)
 	}
+	return nil
+}
+
+// start starts QEMU and takes up the lines to it.
+func (v *VM) start(ctx context.Context) (err error) {
+	// QEMU connects to us, so there is no moment to wait for.
+	names := []string{"console", "agent", "monitor"}
+	listeners := make([]net.Listener, 0, len(names))
+	defer func() {
+		for _, l := range listeners {
+			err = errors.Join(err, l.Close())
+		}
+	}()
+	for _, name := range names {
+		l, err := net.Listen("unix", v.path(name))
+		if err != nil {
+			return fmt.Errorf("listen for QEMU: %w", err)
+		}
+		listeners = append(listeners, l)
+	}
+	if v.qemu, err = startQEMU(v.arguments()); err != nil {
+		return err
+	}
+	conns := make([]net.Conn, len(names))
+	for i, l := range listeners {
+		if conns[i], err = v.qemu.accept(ctx, l); err != nil {
+			return err
+		}
+	}
+	v.console = readConsole(conns[0])
+	v.agent = readAgent(conns[1], v.nonce)
+	v.monitor = newMonitor(conns[2])
 	return nil
 }
 

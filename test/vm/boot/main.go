@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -67,7 +68,7 @@ func parse() *options {
 	return o
 }
 
-func run(ctx context.Context) (int, error) {
+func run(ctx context.Context) (code int, err error) {
 	o := parse()
 	if o.test == "" && flag.NArg() == 0 {
 		return 2, errors.New("no command; see -help")
@@ -84,7 +85,7 @@ func run(ctx context.Context) (int, error) {
 		return 1, err
 	}
 	command := vm.Command{Args: flag.Args(), Stdout: os.Stdout, Stderr: os.Stderr}
-	files := append(o.files, tool...)
+	files := slices.Concat(o.files, tool)
 	if o.test != "" {
 		tests, err := vm.BuildTests(ctx, o.test)
 		if err != nil {
@@ -98,7 +99,7 @@ func run(ctx context.Context) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	defer guest.Kill()
+	defer func() { err = errors.Join(err, guest.Kill()) }()
 	result, err := guest.Run(ctx, command)
 	if err != nil {
 		return 1, err
