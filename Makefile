@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -ec
+.DEFAULT_GOAL := help
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+bindir = $(DESTDIR)$(PREFIX)/bin
+datadir = $(DESTDIR)$(PREFIX)/share
+
+NAME := ovl-restore
+VERSION := $(shell git describe --always --dirty --tags 2>/dev/null || echo unknown)
+GOBUILD = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
+
+# The race detector needs cgo and a C compiler.
+RACE := $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v "$$(go env CC)" >/dev/null && echo -race)
+# Vetting is make lint's work. TESTFLAGS is for people: -run, -count, -short.
+TESTFLAGS ?=
+GOTEST = go test -json -vet=off $(TESTFLAGS)
+SUMMARY := build/summary
+SUMMARYFLAGS ?=
+HOST_PACKAGES = $(shell go list ./... | grep -v '/test/vm$$')
+
+LINTER := go tool -modfile=tools/go.mod golangci-lint
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo '  install takes DESTDIR and PREFIX ($(PREFIX)); the tests take TESTFLAGS'
+
+.PHONY: build build-armv7 build-arm64 build-all
+build: ## build/ovl-restore, static, for this machine
+	$(GOBUILD) -o build/$(NAME) ./cmd/$(NAME)
+
+build-armv7: ## build/ovl-restore-armv7
+	GOOS=linux GOARCH=arm GOARM=7 $(GOBUILD) -o build/$(NAME)-armv7 ./cmd/$(NAME)
+
+build-arm64: ## build/ovl-restore-arm64
+	GOOS=linux GOARCH=arm64 $(GOBUILD) -o build/$(NAME)-arm64 ./cmd/$(NAME)
+
+build-all: build build-armv7 build-arm64 ## all of these
+
+# Three rings: unit, host (real overlays in a private name space), and vm. A
+# failure in one does not keep the others from running.
+.PHONY: test test-unit test-vm
+test: $(SUMMARY) ## every test: here, without root's privileges, and in the kernels in QEMU
+	@{ failed=0; $(host_tests); $(vm_tests); exit $$failed; } | $(SUMMARY) $(SUMMARYFLAGS)
+
+test-unit: $(SUMMARY) ## the tests that need no virtual machine
+	@{ failed=0; $(host_tests); exit $$failed; } | $(SUMMARY) $(SUMMARYFLAGS)
+
+test-vm: $(SUMMARY) ## the tests in the kernels in QEMU; OVL_VM_RUN=Pattern selects
+	@{ failed=0; $(vm_tests); exit $$failed; } | $(SUMMARY) $(SUMMARYFLAGS)
+
+# Root runs the tests a second time as everybody else does: root in a user name
+# space only. 386 stands for the 32-bit machines that we ship to.
+define host_tests
+	$(GOTEST) $(RACE) $(HOST_PACKAGES) || failed=1; \
+	if [ "$$(id -u)" = 0 ]; then OVL_TEST_NAMESPACE=user $(GOTEST) $(HOST_PACKAGES) || failed=1; fi; \
+	GOARCH=386 CGO_ENABLED=0 $(GOTEST) ./internal/ioctl || failed=1
+endef
+
+define vm_tests
+	$(GOTEST) -timeout 45m ./test/vm || failed=1
+endef
+
+.PHONY: $(SUMMARY)
+$(SUMMARY):
+	@go build -o $@ ./test/summary
+
+.PHONY: lint lint-go lint-shell lint-tree fmt
+lint: lint-go lint-shell lint-tree ## everything that can be found without running it
+
+lint-go:
+	$(LINTER) config verify
+	$(LINTER) run ./...
+	go vet -tags vmguest ./...
+	GOARCH=arm GOARM=7 go vet ./...
+	GOARCH=386 go vet ./...
+	GOARCH=arm64 go vet ./...
+
+lint-shell:
+	tools/need.sh shellcheck=shellcheck
+	tools/shell-scripts.sh | xargs -0 -r shellcheck
+
+# What is generated or formatted by a tool has to be as the tool makes it.
+lint-tree:
+	go mod tidy -diff
+	tools/unchanged.sh go generate ./...
+	tools/unchanged.sh $(LINTER) fmt ./...
+
+fmt: ## format the sources
+	$(LINTER) fmt ./...
+
+VM := build/vm/boot
+.PHONY: $(VM) bench demo demo-vm
+$(VM):
+	@mkdir -p $(@D)
+	@go build -o $@ ./test/vm/boot
+
+BENCH ?= .
+bench: $(VM) ## the benchmarks, in the patched kernel in QEMU; BENCH=Pattern selects
+	$(VM) -memory 2048 -limit 30m -test ./test/bench -- -test.run='^$$' -test.bench='$(BENCH)'
+
+demo: build ## the story, on this machine: nothing on it changes
+	PATH="$(CURDIR)/build:$$PATH" test/demo/demo.sh
+
+demo-vm: $(VM) ## the same with the patched kernel, in QEMU
+	$(VM) -file test/demo:/demo -- sh /demo/demo.sh
+
+.PHONY: install
+install: build ## the program and the shells' completions
+	@mkdir -p build/completions
+	for shell in bash zsh fish; do build/$(NAME) completion $$shell >build/completions/$$shell; done
+	install -D -m 755 build/$(NAME) $(bindir)/$(NAME)
+	install -D -m 644 build/completions/bash $(datadir)/bash-completion/completions/$(NAME)
+	install -D -m 644 build/completions/zsh $(datadir)/zsh/site-functions/_$(NAME)
+	install -D -m 644 build/completions/fish $(datadir)/fish/vendor_completions.d/$(NAME).fish
+
+.PHONY: clean
+clean: ## remove what was built, but not the kernels that were fetched
+	rm -rf build/$(NAME)* build/completions build/summary build/vm/bin build/vm/boot
+
+.PHONY: distclean
+distclean: ## remove all of build, kernels too
+	rm -rf build
