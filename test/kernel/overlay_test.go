@@ -27,6 +27,7 @@ func TestMain(m *testing.M) { namespace.Main(m) }
 type overlay struct {
 	*namespace.Overlay
 	t     testing.TB
+	dir   *os.File // the mount point
 	mount *ioctl.Mount
 }
 
@@ -54,7 +55,7 @@ func (o *overlay) open() {
 	dir, err := os.OpenFile(o.Merged, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	o.must(err)
 	o.t.Cleanup(func() { dir.Close() })
-	o.mount = ioctl.NewMount(dir)
+	o.dir, o.mount = dir, ioctl.NewMount(dir)
 	if os.Getenv("OVL_VM") == "stock" {
 		o.assertNotKnown()
 		o.t.SkipNow()
@@ -73,7 +74,10 @@ func (o *overlay) assertNotKnown() {
 // remount drops every cache of the overlay but keeps its layers.
 func (o *overlay) remount(options ...string) {
 	o.t.Helper()
-	o.must(unix.Unmount(o.Merged, unix.MNT_DETACH))
+	o.must(o.dir.Close())
+	o.must(unix.Unmount(o.Merged, 0))
+	// A volatile overlay's upper is not to be trusted after a crash.
+	o.must(os.RemoveAll(filepath.Join(o.Work, "work", "incompat")))
 	o.start(options...)
 }
 
