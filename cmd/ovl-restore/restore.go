@@ -68,7 +68,7 @@ func (k *keeper) open(upper *overlay.Layer) (overlay.Keeper, error) {
 		return k.tx, nil
 	}
 	for {
-		store, err := journal.Open(upper.Root(), upper.Path)
+		store, err := journal.Open(upper.Root(), upper.Where)
 		if err == nil {
 			k.store = store
 			break

@@ -12,8 +12,9 @@ import (
 
 // Layer is one layer's directory, reached without going through the overlay.
 type Layer struct {
-	Path string // as the mount options name it
-	How  string // how it was reached, for people
+	Path  string // as the mount options name it
+	How   string // how it was reached, for people
+	Where string // where it is: an absolute path, or DEVICE:PATH where only a private mount shows it
 	// Sure says how the layer is known to be this overlay's: by what it holds,
 	// or only by its name.
 	Sure Certainty

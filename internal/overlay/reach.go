@@ -16,7 +16,8 @@ import (
 
 // candidate is a directory that may be a layer.
 type candidate struct {
-	how string
+	how   string
+	where string // its path as this process sees it; DEVICE:PATH on a hidden device
 	// named: it lies where the mount options say. The others were looked for,
 	// and need evidence before they are believed.
 	named bool
@@ -43,7 +44,7 @@ func (o *Overlay) candidates(p LayerPath) iter.Seq[candidate] {
 			}
 		}
 		for _, path := range paths {
-			if !yield(candidate{how: "path " + path, named: true, open: func() (int, error) {
+			if !yield(candidate{how: "path " + path, where: path, named: true, open: func() (int, error) {
 				return openPath(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY)
 			}}) {
 				return
@@ -110,6 +111,7 @@ func (o *Overlay) clonesHolding(path string) iter.Seq[candidate] {
 			rel, _ := below(info.Mountpoint, path)
 			if !yield(candidate{
 				how:   fmt.Sprintf("path %s in a private clone of %s", path, info.Mountpoint),
+				where: path,
 				named: true,
 				open:  func() (int, error) { return openInClone(info, rel) },
 			}) {
@@ -152,8 +154,9 @@ func (o *Overlay) underOtherMounts(path string) iter.Seq[candidate] {
 			}
 			for _, rel := range endings(path) {
 				if !yield(candidate{
-					how:  fmt.Sprintf("%s under the mount %s", rel, info.Mountpoint),
-					open: func() (int, error) { return openUnder(info.Mountpoint, rel) },
+					how:   fmt.Sprintf("%s under the mount %s", rel, info.Mountpoint),
+					where: filepath.Join(info.Mountpoint, rel),
+					open:  func() (int, error) { return openUnder(info.Mountpoint, rel) },
 				}) {
 					return
 				}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -76,7 +77,7 @@ func (o *Overlay) reachUpper(accept func(*Layer) error) (*Layer, error) {
 		return layer, nil
 	}
 	if o.opts.Upper != "" {
-		layer, err := try(candidate{how: "--upper " + o.opts.Upper, named: true, open: func() (int, error) {
+		layer, err := try(candidate{how: "--upper " + o.opts.Upper, where: absOrAsIs(o.opts.Upper), named: true, open: func() (int, error) {
 			return openPath(unix.AT_FDCWD, o.opts.Upper, unix.O_PATH|unix.O_DIRECTORY)
 		}})
 		if err == nil {
@@ -122,12 +123,20 @@ func (o *Overlay) tryUpper(path LayerPath, c candidate) (*Layer, error) {
 	return layer, nil
 }
 
+// absOrAsIs makes a path absolute, for people to find it again.
+func absOrAsIs(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}
+
 func openCandidate(path LayerPath, c candidate) (*Layer, error) {
 	fd, err := c.open()
 	if err != nil {
 		return nil, err
 	}
-	return &Layer{Path: path.Path, How: c.how, root: os.NewFile(uintptr(fd), path.Path)}, nil
+	return &Layer{Path: path.Path, How: c.how, Where: c.where, root: os.NewFile(uintptr(fd), path.Path)}, nil
 }
 
 // weighUpper compares a candidate with the overlay. A directory of the upper
