@@ -25,11 +25,10 @@ if [ "${OVL_DEMO:-}" != inside ]; then
 	exec unshare --map-root-user --mount -- "$0" "$tool"
 fi
 
-device=$(mktemp -d)
-# The mounts go away with the name space; in a virtual machine, with it.
-trap 'cd / && umount -l "$device" && rmdir "$device"' EXIT
-mount -t tmpfs demo "$device"
-cd "$device"
+# The mount goes away with the name space.
+[ -d /mnt ] || mkdir /mnt
+mount -t tmpfs demo /mnt
+cd /mnt
 
 bold='' plain=''
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
@@ -48,7 +47,7 @@ refused() {
 	fi
 }
 
-bin=$device/.bin
+bin=/mnt/.bin
 mkdir "$bin"
 case $tool in
 */*) ln -s "$tool" "$bin/ovl-restore" ;;
@@ -60,30 +59,30 @@ echo 'worker_processes auto;' >image/nginx/nginx.conf
 echo 'include mime.types;' >image/nginx/site.conf
 echo 'MinProtocol = TLSv1.2' >image/ssl/openssl.cnf
 
-say "A device: a read-only image below, a small writable upper, merged on etc."
-run "mount -t overlay overlay -o lowerdir=image,upperdir=upper,workdir=work${OVL_DEMO_OPTIONS:-} etc"
-run "ls etc/nginx etc/ssl"
+say "A device: a read-only image below, a small writable upper, merged on /mnt/etc."
+run "mount -t overlay overlay -o lowerdir=/mnt/image,upperdir=/mnt/upper,workdir=/mnt/work${OVL_DEMO_OPTIONS:-} /mnt/etc"
+run "ls /mnt/etc/nginx /mnt/etc/ssl"
 
 say "Somebody deletes a file of the image. In the upper, a whiteout hides it for ever."
-run "rm etc/nginx/nginx.conf"
-run "ls -l upper/nginx"
+run "rm /mnt/etc/nginx/nginx.conf"
+run "ls -l /mnt/upper/nginx"
 
 say "ovl-restore brings it back, on the running system, and verifies it."
-run "ovl-restore --state etc etc/nginx/nginx.conf"
-run "ovl-restore etc etc/nginx/nginx.conf"
-run "cat etc/nginx/nginx.conf"
+run "ovl-restore --state /mnt/etc /mnt/etc/nginx/nginx.conf"
+run "ovl-restore /mnt/etc /mnt/etc/nginx/nginx.conf"
+run "cat /mnt/etc/nginx/nginx.conf"
 
 say "An edited file is an old copy after the next update. It is not dropped unasked..."
-run "echo 'MinProtocol = TLSv1.0' >etc/ssl/openssl.cnf"
-refused "ovl-restore etc etc/ssl/openssl.cnf"
+run "echo 'MinProtocol = TLSv1.0' >/mnt/etc/ssl/openssl.cnf"
+refused "ovl-restore /mnt/etc /mnt/etc/ssl/openssl.cnf"
 
 say "... and when asked, not without a backup."
-run "ovl-restore --discard etc etc/ssl/openssl.cnf"
-run "cat etc/ssl/openssl.cnf"
-run "cat upper.ovl-restore/tx/*/backup/1"
+run "ovl-restore --discard /mnt/etc /mnt/etc/ssl/openssl.cnf"
+run "cat /mnt/etc/ssl/openssl.cnf"
+run "cat /mnt/upper.ovl-restore/tx/*/backup/1"
 
 say "A directory that was deleted and made anew is opaque: nothing of the image shows in it."
-run "rm -r etc/nginx && mkdir etc/nginx && echo mine >etc/nginx/my.conf"
-refused "ovl-restore etc etc/nginx/site.conf"
-run "ovl-restore --recursive etc etc/nginx"
-run "ls etc/nginx"
+run "rm -r /mnt/etc/nginx && mkdir /mnt/etc/nginx && echo mine >/mnt/etc/nginx/my.conf"
+refused "ovl-restore /mnt/etc /mnt/etc/nginx/site.conf"
+run "ovl-restore --recursive /mnt/etc /mnt/etc/nginx"
+run "ls /mnt/etc/nginx"
