@@ -32,9 +32,18 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	return fmt.Sprintf("%s %q: %s (%s)", e.Op, e.Path, unix.ErrnoName(e.Errno), e.Errno.Error())
+	return fmt.Sprintf("%s %q: %s (%s)", e.Op, e.Path, ErrnoName(e.Errno), e.Errno.Error())
 }
 
 // Unwrap returns the errno, so that errors.Is compares with the constants
 // above, with os.ErrNotExist and with os.ErrPermission.
 func (e *Error) Unwrap() error { return e.Errno }
+
+// ErrnoName gives an errno its name in the kernel's documentation. Of the two
+// that 95 has, package unix prefers the one that file systems do not use.
+func ErrnoName(errno unix.Errno) string {
+	if errno == unix.EOPNOTSUPP {
+		return "EOPNOTSUPP"
+	}
+	return unix.ErrnoName(errno)
+}
