@@ -34,7 +34,8 @@ func (r *restorer) act(ctx context.Context) {
 			j.fail(err)
 		}
 	}
-	for _, j := range pending {
+	for i, j := range pending {
+		r.progress(2*len(r.jobs)-len(pending)+i, len(r.jobs))
 		switch {
 		case j.settled():
 		case ctx.Err() != nil:
@@ -90,8 +91,24 @@ func needsKeeper(jobs []*job) bool {
 	return false
 }
 
-// apply makes one change.
+// apply makes one change, once: a caller may name an entry twice, in two
+// spellings, or by itself and in a tree.
 func (r *restorer) apply(j *job) {
+	if j.rel == "" {
+		_, _ = r.resolveParent(j) // only by its own path, then
+	}
+	if first := r.changed[j.rel]; first != nil && j.rel != "" {
+		j.Backup = first.Backup
+		r.done(j, j.Action, first.Method)
+		return
+	}
+	r.change(j)
+	if j.verify && j.rel != "" {
+		r.changed[j.rel] = j
+	}
+}
+
+func (r *restorer) change(j *job) {
 	var err error
 	switch {
 	case j.Action == ActRestore && j.Method == MethodIoctl:
@@ -165,19 +182,24 @@ func (r *restorer) removeWhiteout(j *job) error {
 	}
 	defer closeFD(dir)
 	layers := r.layers()
-	if e, err := layers.readEntry(dir, j.name); err != nil || !e.whiteout {
-		if err == nil || errors.Is(err, unix.ENOENT) {
-			return errStale
-		}
+	e, err := layers.readEntry(dir, j.name)
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return r.removedSince()
+	case err != nil:
 		return fmt.Errorf("read the whiteout: %w", err)
+	case !e.whiteout:
+		return errStale
 	}
 	aside := tempName()
 	if err := renameNew(dir, j.name, aside); err != nil {
+		if errors.Is(err, unix.ENOENT) {
+			return r.removedSince()
+		}
 		return fmt.Errorf("set the whiteout aside: %w", err)
 	}
 	r.dirty = true
-	e, err := layers.readEntry(dir, aside)
-	if err != nil || !e.whiteout {
+	if e, err = layers.readEntry(dir, aside); err != nil || !e.whiteout {
 		if back := renameNew(dir, aside, j.name); back != nil {
 			return fmt.Errorf("%w; the upper's entry is now called %q: %w", errStale, aside, back)
 		}
@@ -186,6 +208,13 @@ func (r *restorer) removeWhiteout(j *job) error {
 	if err := unix.Unlinkat(dir, aside, 0); err != nil {
 		return fmt.Errorf("remove the whiteout: %w", errors.Join(err, renameNew(dir, aside, j.name)))
 	}
+	return nil
+}
+
+// removedSince: somebody else, perhaps another run of this tool, has removed the
+// whiteout. It remains to flush, and to see what shows.
+func (r *restorer) removedSince() error {
+	r.dirty = true
 	return nil
 }
 

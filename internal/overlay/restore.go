@@ -84,6 +84,9 @@ type RestoreOptions struct {
 	// Keeper is asked for when the first entry is about to be dropped, with the
 	// proven upper.
 	Keeper func(upper *Layer) (Keeper, error)
+	// Progress, if not nil, is told after each path how much of the work is done.
+	// With Recursive, total grows while the tree is read.
+	Progress func(done, total int)
 }
 
 // Restore brings lower entries back: for each path it removes the whiteout that
@@ -97,7 +100,7 @@ func (o *Overlay) Restore(ctx context.Context, paths []string, opts RestoreOptio
 	if opts.Method == "" {
 		opts.Method = MethodAuto
 	}
-	r := &restorer{Overlay: o, opts: opts, restored: map[string]bool{}}
+	r := &restorer{Overlay: o, opts: opts, restored: map[string]bool{}, changed: map[string]*job{}}
 	defer r.forget()
 	for _, path := range paths {
 		j := r.newJob(path)
@@ -110,6 +113,7 @@ func (o *Overlay) Restore(ctx context.Context, paths []string, opts RestoreOptio
 		default:
 			r.plan(j)
 		}
+		r.progress(len(r.jobs), max(len(r.jobs), len(paths)))
 	}
 	r.forget()
 	r.act(ctx)
@@ -132,10 +136,19 @@ type restorer struct {
 	opts     RestoreOptions
 	jobs     []*job
 	restored map[string]bool // clean paths whose entry was or will be brought back
+	changed  map[string]*job // by place in the upper: what this call changed there
 	dirty    bool            // the upper was changed behind the kernel's back
 	keeper   Keeper
 	// parent is the directory that was looked up last: paths come in groups.
 	parent lookedUp
+}
+
+// progress reports that so many of the paths were looked at, which is as much
+// work as changing them.
+func (r *restorer) progress(done, total int) {
+	if r.opts.Progress != nil {
+		r.opts.Progress(done, 2*total)
+	}
 }
 
 // job is one path on its way.
