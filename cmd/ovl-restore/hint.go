@@ -13,15 +13,47 @@ import (
 	"github.com/ovl-restore/ovl-restore/internal/ioctl"
 	"github.com/ovl-restore/ovl-restore/internal/journal"
 	"github.com/ovl-restore/ovl-restore/internal/overlay"
+	"github.com/ovl-restore/ovl-restore/internal/pkglist"
 )
 
-// describe puts the errno's name before an error's own words.
-func describe(err error) string {
-	var errno unix.Errno
-	if !errors.As(err, &errno) {
-		return err.Error()
+// explanation is an error as people read it.
+type explanation struct {
+	errno  string // by name: EEXIST; "" where there is none
+	reason string // what happened, short
+	detail string // what was tried, which may be long
+	hint   string // what to do about it
+}
+
+func explain(err error) explanation {
+	e := explanation{errno: errnoName(err), reason: err.Error(), hint: hint(err)}
+	var (
+		unreached *overlay.UnreachedError
+		call      *ioctl.Error
+	)
+	switch {
+	case errors.As(err, &unreached):
+		if reason, tried, found := strings.Cut(e.reason, "; tried "); found {
+			e.reason, e.detail = reason, "tried "+tried
+		}
+	case errors.As(err, &call) && e.reason == call.Error():
+		e.reason = call.Op + ": " + call.Errno.Error() // errno and path are named anyway
 	}
-	return unix.ErrnoName(errno) + ": " + err.Error()
+	return e
+}
+
+// errnoName names the errno of an error. Some errors of our own have none, and
+// get the one that a system call would give.
+func errnoName(err error) string {
+	var errno unix.Errno
+	switch {
+	case errors.Is(err, journal.ErrLocked):
+		errno = unix.EBUSY
+	case errors.Is(err, pkglist.ErrUnknown):
+		errno = unix.ENOENT
+	case !errors.As(err, &errno):
+		return ""
+	}
+	return ioctl.ErrnoName(errno)
 }
 
 // hint says what to do about an error; this is the one place that does.
@@ -33,9 +65,15 @@ func hint(err error) string {
 		conflict   *overlay.ConflictError
 		unreached  *overlay.UnreachedError
 		notOverlay *overlay.NotOverlayError
+		noMount    *noMountError
+		misplaced  *misplacedError
 		flush      *overlay.FlushError
 	)
 	switch {
+	case errors.As(err, new(*usageError)):
+		return "see ovl-restore --help"
+	case errors.As(err, &misplaced):
+		return "did you mean " + quotePath(misplaced.instead) + "?"
 	case errors.As(err, &nothing):
 		return hintNothing(nothing)
 	case errors.As(err, &parent) && parent.Opaque:
@@ -52,12 +90,14 @@ func hint(err error) string {
 		return "name the directory with --upper DIR, as root; mount its file system somewhere if it is not mounted"
 	case errors.As(err, &notOverlay):
 		return hintOverlays(notOverlay.Overlays)
+	case errors.As(err, &noMount):
+		return hintOverlays(noMount.overlays)
 	case errors.As(err, &flush):
 		return "run it as root of the name space that mounted the overlay; what was changed already shows after a reboot"
 	case errors.Is(err, journal.ErrLocked):
 		return "try again, or use --wait"
-	case errors.As(err, new(*usageError)):
-		return "see ovl-restore --help"
+	case errors.Is(err, pkglist.ErrUnknown):
+		return "check the spelling; the image must have had the package installed"
 	}
 	return hintErrno(err)
 }

@@ -19,7 +19,7 @@ var version = "unknown"
 // Exit codes.
 const (
 	exitFailed = 1 // something was not done; each failure was printed
-	exitUsage  = 2
+	exitUsage  = 2 // the command line was not understood, nothing was done
 )
 
 func main() {
@@ -32,22 +32,16 @@ func run() int {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	out := newPrinter(os.Stdout, os.Stderr)
-	err := newRoot(out).ExecuteContext(ctx)
 	code := 0
-	var failed *failedError
-	switch {
-	case err == nil:
-	case errors.As(err, &failed):
+	if err := newRoot(out).ExecuteContext(ctx); errors.As(err, new(*failedError)) {
 		code = exitFailed
-	default:
-		out.fatal(err)
-		code = exitFailed
-		if errors.As(err, new(*usageError)) {
-			code = exitUsage
-		}
+	} else if err != nil {
+		// What is wrong with a command line, cobra says or we do.
+		out.fatal(&usageError{err})
+		code = exitUsage
 	}
-	if err := out.flush(); err != nil {
-		return exitFailed
+	if !out.flush() {
+		return max(code, exitFailed)
 	}
 	return code
 }
@@ -62,3 +56,13 @@ func (e *usageError) Unwrap() error { return e.err }
 type failedError struct{}
 
 func (*failedError) Error() string { return "failed" }
+
+// printed prints an error of a command, unless that was done, or it is about the
+// command line, or there is none.
+func printed(out *printer, err error) error {
+	if err == nil || errors.As(err, new(*failedError)) || errors.As(err, new(*usageError)) {
+		return err
+	}
+	out.fatal(err)
+	return &failedError{}
+}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
@@ -18,24 +19,47 @@ import (
 	"github.com/ovl-restore/ovl-restore/internal/overlay"
 )
 
-// printer owns all output. Results go to standard output, failures to standard
-// error; each is one line, whatever bytes are in a name. Messages are lower case
-// and have no full stop. With --json everything is on standard output, an object
-// a line.
+// printer owns all output.
+//
+// Results go to standard output, failures to standard error; each is one line,
+// whatever bytes are in a name. Messages are lower case and have no full stop. A
+// failure is
+//
+//	ovl-restore: PATH: ERRNO: reason; details (what to do)
+//
+// where details and advice are printed with the first of the failures that have
+// them in common. With --json everything is on standard output, an object a
+// line. Where standard error goes to systemd's journal, its lines bear a
+// priority.
 type printer struct {
-	stdout *bufio.Writer
-	stderr io.Writer
-	colour bool // standard error is a terminal that may show colours
-	json   bool
-	quiet  bool
-	nul    bool
+	stdout   *bufio.Writer
+	stderr   io.Writer
+	terminal bool // standard error is one
+	colour   bool // and may show colours
+	journal  bool // standard error is systemd's journal
+	json     bool
+	quiet    bool
+	nul      bool
+	explain  map[string]bool // details and advice that were printed
+	progress *progress       // nil where none is wanted
 }
 
+// The priorities of syslog(3) that are used here.
+const (
+	priorityErr   = "<3>"
+	priorityInfo  = "<6>"
+	priorityDebug = "<7>"
+)
+
 func newPrinter(stdout, stderr *os.File) *printer {
+	terminal := isTerminal(stderr)
 	return &printer{
-		stdout: bufio.NewWriter(stdout),
-		stderr: stderr,
-		colour: os.Getenv("NO_COLOR") == "" && isTerminal(stderr),
+		stdout:   bufio.NewWriter(stdout),
+		stderr:   stderr,
+		terminal: terminal,
+		colour:   terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb",
+		journal:  isJournal(stderr),
+		explain:  map[string]bool{},
 	}
 }
 
@@ -44,9 +68,30 @@ func isTerminal(f *os.File) bool {
 	return err == nil
 }
 
-func (p *printer) configure(json, quiet, nul bool) { p.json, p.quiet, p.nul = json, quiet, nul }
+// isJournal says whether a file is the stream to the journal that systemd opened
+// for this service; see JOURNAL_STREAM in systemd.exec(5).
+func isJournal(f *os.File) bool {
+	stream := os.Getenv("JOURNAL_STREAM")
+	var st unix.Stat_t
+	return stream != "" && unix.Fstat(int(f.Fd()), &st) == nil &&
+		stream == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
+}
 
-func (p *printer) flush() error { return p.stdout.Flush() }
+func (p *printer) configure(f restoreFlags) {
+	p.json, p.quiet, p.nul = f.json, f.quiet, f.nul
+	if p.terminal && !f.quiet && !f.verbose {
+		p.progress = &progress{out: p.stderr, now: time.Now}
+	}
+}
+
+// flush reports whether all output was written, and says so if it was not.
+func (p *printer) flush() bool {
+	err := p.stdout.Flush()
+	if err != nil {
+		p.complain("write the output: "+err.Error(), "")
+	}
+	return err == nil
+}
 
 // line writes to standard output; what goes wrong there shows when it is
 // flushed.
@@ -58,7 +103,7 @@ func (p *printer) fatal(err error) {
 		p.object(jsonResult{Status: string(overlay.StatusFailed), Error: newJSONError(err)})
 		return
 	}
-	p.complain(describe(err), hint(err))
+	p.failed("", err)
 }
 
 // failure prints why one path failed.
@@ -67,30 +112,84 @@ func (p *printer) failure(path string, err error) {
 		p.object(jsonResult{jsonPath: newJSONPath(path), Status: string(overlay.StatusFailed), Error: newJSONError(err)})
 		return
 	}
-	p.complain(quotePath(path)+": "+describe(err), hint(err))
+	p.failed(quotePath(path)+": ", err)
 }
 
-func (p *printer) complain(message, hint string) {
-	_ = p.stdout.Flush() // keep the order on a terminal
-	if hint != "" {
-		message += " (" + hint + ")"
+func (p *printer) failed(about string, err error) {
+	e := explain(err)
+	message := about + e.reason
+	if e.errno != "" {
+		message = about + e.errno + ": " + e.reason
 	}
-	_, _ = fmt.Fprintln(p.stderr, "ovl-restore: "+message)
+	more := ""
+	if e.detail != "" {
+		more = "; " + e.detail
+	}
+	if e.hint != "" {
+		more += " (" + e.hint + ")"
+	}
+	if p.explain[more] {
+		more = ""
+	}
+	p.explain[more] = true
+	p.complain(message, more)
+}
+
+func (p *printer) complain(message, more string) {
+	_ = p.stdout.Flush() // keep the order on a terminal
+	name := "ovl-restore:"
+	if p.colour {
+		name = "\x1b[1;31m" + name + "\x1b[0m"
+	}
+	p.log(priorityErr, name+" "+message+more)
+}
+
+// note tells what goes on, unless that is not wanted.
+func (p *printer) note(message string) {
+	if !p.quiet {
+		p.log(priorityInfo, "ovl-restore: "+message)
+	}
+}
+
+// log writes a line to standard error.
+func (p *printer) log(priority, line string) {
+	if !p.journal {
+		priority = ""
+	}
+	_, _ = io.WriteString(p.stderr, priority+line+"\n")
+}
+
+// debugWriter is where the lines of --verbose go.
+func (p *printer) debugWriter() io.Writer { return debugWriter{p} }
+
+type debugWriter struct{ *printer }
+
+func (w debugWriter) Write(b []byte) (int, error) {
+	for line := range strings.Lines(string(b)) {
+		w.log(priorityDebug, strings.TrimSuffix(line, "\n"))
+	}
+	return len(b), nil
 }
 
 // results prints what became of each path. For --test only the answer counts.
 func (p *printer) results(results []overlay.Result, test bool) {
+	p.progress.clear()
+	silent := !p.quiet && !p.json
 	for _, r := range results {
 		switch {
 		case p.json:
 			p.object(newJSONResult(r))
 		case r.Err != nil:
 			p.failure(r.Path, r.Err)
-		case p.quiet:
-		case r.Status == overlay.StatusSkipped:
+			silent = false
+		case p.quiet, r.Status == overlay.StatusSkipped:
 		default:
 			p.line(sentence(r, test))
+			silent = false
 		}
+	}
+	if silent {
+		p.line("nothing to restore")
 	}
 }
 

@@ -6,14 +6,12 @@ import (
 	"context"
 	"errors"
 	"io"
-	"time"
 
-	"github.com/ovl-restore/ovl-restore/internal/journal"
 	"github.com/ovl-restore/ovl-restore/internal/overlay"
 )
 
 func runRestore(ctx context.Context, out *printer, f restoreFlags, args []string, stdin io.Reader) (err error) {
-	out.configure(f.json, f.quiet, f.nul)
+	out.configure(f)
 	method, err := f.parseMethod()
 	if err != nil {
 		return err
@@ -21,7 +19,7 @@ func runRestore(ctx context.Context, out *printer, f restoreFlags, args []string
 	if len(args) == 0 {
 		return &usageError{errNoMount}
 	}
-	o, err := overlay.Open(args[0], overlay.Options{Upper: f.upper, Trace: f.trace(out)})
+	o, err := openOverlay(args[0], overlay.Options{Upper: f.upper, Trace: f.trace(out)})
 	if err != nil {
 		return err
 	}
@@ -33,8 +31,8 @@ func runRestore(ctx context.Context, out *printer, f restoreFlags, args []string
 	if f.state {
 		return printStates(o, paths, out)
 	}
-	keep := &keeper{ctx: ctx, wait: f.wait}
-	results := o.Restore(ctx, paths, overlay.RestoreOptions{
+	keep := &keeper{ctx: ctx, wait: f.wait, out: out}
+	opts := overlay.RestoreOptions{
 		Method:      method,
 		Recursive:   f.recursive,
 		Discard:     f.discard,
@@ -42,7 +40,15 @@ func runRestore(ctx context.Context, out *printer, f restoreFlags, args []string
 		Force:       f.force,
 		SkipVisible: f.pkg != "",
 		Keeper:      keep.open,
-	})
+	}
+	if out.progress != nil {
+		out.progress.begin()
+		opts.Progress = out.progress.update
+	}
+	results := o.Restore(ctx, paths, opts)
+	for i := range results {
+		results[i].Err = misplaced(o, results[i].Path, results[i].Err)
+	}
 	out.results(results, f.test)
 	if err := keep.close(); err != nil {
 		return err
@@ -53,47 +59,4 @@ func runRestore(ctx context.Context, out *printer, f restoreFlags, args []string
 		}
 	}
 	return nil
-}
-
-// keeper opens the store when the first entry is about to be dropped.
-type keeper struct {
-	ctx   context.Context //nolint:containedctx // lives as long as one command
-	wait  bool
-	store *journal.Store
-	tx    *journal.Tx
-}
-
-func (k *keeper) open(upper *overlay.Layer) (overlay.Keeper, error) {
-	if k.tx != nil {
-		return k.tx, nil
-	}
-	for {
-		store, err := journal.Open(upper.Root(), upper.Where)
-		if err == nil {
-			k.store = store
-			break
-		}
-		if !k.wait || !errors.Is(err, journal.ErrLocked) {
-			return nil, err
-		}
-		select {
-		case <-k.ctx.Done():
-			return nil, err
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
-	var err error
-	k.tx, err = k.store.Begin()
-	return k.tx, err
-}
-
-func (k *keeper) close() error {
-	var errs []error
-	if k.tx != nil {
-		errs = append(errs, k.tx.Done())
-	}
-	if k.store != nil {
-		errs = append(errs, k.store.Close())
-	}
-	return errors.Join(errs...)
 }

@@ -51,7 +51,10 @@ const exitHelp = `Exit status:
   1  something failed; each failure is on its own line with the errno's name
   2  the command line was not understood
 
-A mount point that bears a subcommand's name is written with a slash: ./help`
+A mount point that bears a subcommand's name is written with a slash:
+./completion
+
+Completion, which also offers what is hidden: ovl-restore completion bash|zsh|fish`
 
 // restoreFlags are the flags of the main command.
 type restoreFlags struct {
@@ -75,17 +78,19 @@ type restoreFlags struct {
 func newRoot(out *printer) *cobra.Command {
 	var f restoreFlags
 	cmd := &cobra.Command{
-		Use:               "ovl-restore [flags] MNT PATH…",
-		Short:             "Bring files of the image back that an overlay hides",
-		Long:              longHelp,
-		Example:           example,
-		Version:           version,
-		Args:              cobra.ArbitraryArgs,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		ValidArgsFunction: complete,
+		Use:           "ovl-restore [flags] MNT PATH…",
+		Short:         "Bring files of the image back that an overlay hides",
+		Long:          longHelp,
+		Example:       example,
+		Version:       version,
+		Args:          cobra.ArbitraryArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		ValidArgsFunction: func(_ *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+			return complete(args, toComplete, f.discard)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runRestore(cmd.Context(), out, f, args, cmd.InOrStdin())
+			return printed(out, runRestore(cmd.Context(), out, f, args, cmd.InOrStdin()))
 		},
 	}
 	flags := cmd.Flags()
@@ -97,7 +102,7 @@ func newRoot(out *printer) *cobra.Command {
 	flags.BoolVarP(&f.test, "test", "t", false, "only ask whether each path can be restored; change nothing")
 	flags.BoolVar(&f.state, "state", false, "print what the upper holds: PATH<TAB>STATE<TAB>FLAGS<TAB>MODE; change nothing")
 	flags.StringVar(&f.fromFile, "from-file", "", "read more paths from `FILE`, one a line; - for standard input")
-	flags.BoolVarP(&f.nul, "null", "0", false, "names in FILE, and in the output of --state, end with NUL instead of newline")
+	flags.BoolVarP(&f.nul, "null", "0", false, "names in FILE, and the lines of --state, end with NUL instead of newline")
 	flags.StringVar(&f.pkg, "package", "", "restore the files of the dpkg or opkg package `NAME`")
 	flags.StringVar(&f.upper, "upper", "", "the upper directory `DIR`, where the mount options do not lead to it")
 	flags.BoolVar(&f.force, "force", false, "restore although the kernel may confuse the entry with another one")
@@ -107,7 +112,6 @@ func newRoot(out *printer) *cobra.Command {
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "say what is tried, and why it did not do")
 	cmd.MarkFlagsMutuallyExclusive("test", "state", "dry-run")
 	cmd.MarkFlagsMutuallyExclusive("quiet", "verbose")
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	if err := cmd.RegisterFlagCompletionFunc("method", cobra.FixedCompletions(
 		[]string{"auto", "ioctl", "remount"}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err) // the flag above has another name: no test would pass
@@ -126,7 +130,7 @@ func newRoot(out *printer) *cobra.Command {
 	return cmd
 }
 
-// method checks the value of --method.
+// parseMethod checks the value of --method.
 func (f restoreFlags) parseMethod() (overlay.Method, error) {
 	switch m := overlay.Method(f.method); m {
 	case overlay.MethodAuto, overlay.MethodIoctl, overlay.MethodRemount:
@@ -141,7 +145,7 @@ func (f restoreFlags) trace(out *printer) func(overlay.Event) {
 		return nil
 	}
 	log := logrus.New()
-	log.SetOutput(out.stderr)
+	log.SetOutput(out.debugWriter())
 	log.SetLevel(logrus.DebugLevel)
 	log.SetFormatter(&logrus.TextFormatter{DisableTimestamp: true, DisableColors: !out.colour})
 	return func(e overlay.Event) {

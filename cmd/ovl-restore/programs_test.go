@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ovl-restore/ovl-restore/test/namespace"
+)
+
+// The programs here run another one, which their last arguments name, and exit
+// as it does.
+
+// asNobody runs a program as somebody with no rights over the overlays here. A
+// user name space has one user only; there, a name space below it does as well:
+// the user owns the files, and may not administer the mounts.
+func asNobody() {
+	cmd := command(os.Args[1:])
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if !namespace.Privileged() {
+		cmd.SysProcAttr = &syscall.SysProcAttr{
+			Cloneflags:  unix.CLONE_NEWUSER,
+			UidMappings: []syscall.SysProcIDMap{{ContainerID: 65534, HostID: 0, Size: 1}},
+			GidMappings: []syscall.SysProcIDMap{{ContainerID: 65534, HostID: 0, Size: 1}},
+		}
+	}
+	exitAs(cmd.Run())
+}
+
+// onTerminal runs a program whose standard error is a terminal, and prints what
+// the terminal received on its own.
+func onTerminal() {
+	control, terminal := openTerminal()
+	cmd := command(os.Args[1:])
+	cmd.Stderr = terminal
+	must(cmd.Start())
+	must(terminal.Close())
+	// The terminal ends with EIO when the program has closed it.
+	if _, err := io.Copy(os.Stderr, control); err != nil && !errors.Is(err, unix.EIO) {
+		must(err)
+	}
+	exitAs(cmd.Wait())
+}
+
+func openTerminal() (control, terminal *os.File) {
+	control, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	must(err)
+	must(unix.IoctlSetPointerInt(int(control.Fd()), unix.TIOCSPTLCK, 0))
+	n, err := unix.IoctlGetInt(int(control.Fd()), unix.TIOCGPTN)
+	must(err)
+	terminal, err = os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|unix.O_NOCTTY, 0)
+	must(err)
+	return control, terminal
+}
+
+// onJournal runs a program as systemd does whose standard error goes to the
+// journal: JOURNAL_STREAM names the stream. The first argument is the file that
+// stands for it.
+func onJournal() {
+	journal, err := os.OpenFile(os.Args[1], os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	must(err)
+	var st unix.Stat_t
+	must(unix.Fstat(int(journal.Fd()), &st))
+	cmd := command(os.Args[2:])
+	cmd.Stderr = journal
+	cmd.Env = append(os.Environ(), fmt.Sprintf("JOURNAL_STREAM=%d:%d", st.Dev, st.Ino))
+	exitAs(cmd.Run())
+}
+
+// interruptAt runs a program and sends it SIGINT as soon as a file, the first
+// argument, is gone.
+func interruptAt() {
+	file := os.Args[1]
+	cmd := command(os.Args[2:])
+	must(cmd.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for {
+		var st unix.Stat_t
+		if err := unix.Lstat(file, &st); errors.Is(err, unix.ENOENT) {
+			must(cmd.Process.Signal(unix.SIGINT))
+			exitAs(<-ended)
+		}
+		select {
+		case err := <-ended:
+			fmt.Fprintln(os.Stderr, "interrupt-at: the program ended before it could be interrupted:", err)
+			os.Exit(125)
+		default:
+			time.Sleep(10 * time.Microsecond)
+		}
+	}
+}
+
+func command(args []string) *exec.Cmd {
+	path, err := exec.LookPath(args[0])
+	must(err)
+	cmd := exec.Command(path, args[1:]...)
+	cmd.Args[0] = args[0]
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	return cmd
+}
+
+func exitAs(err error) {
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		os.Exit(0)
+	case errors.As(err, &exit) && exit.Exited():
+		os.Exit(exit.ExitCode())
+	}
+	must(err)
+}
+
+func must(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(125)
+	}
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+)
+
+// progress is a line on a terminal that says how far the work is. Work that is
+// done within a second shows none.
+type progress struct {
+	out   io.Writer
+	now   func() time.Time
+	next  time.Time // when to show it, or to renew it
+	shown bool
+}
+
+const (
+	progressAfter = time.Second
+	progressEvery = 100 * time.Millisecond
+)
+
+// begin starts the clock.
+func (p *progress) begin() { p.next = p.now().Add(progressAfter) }
+
+// update shows the line where it is time to.
+func (p *progress) update(done, total int) {
+	now := p.now()
+	if now.Before(p.next) || total == 0 {
+		return
+	}
+	p.next, p.shown = now.Add(progressEvery), true
+	_, _ = fmt.Fprintf(p.out, "\rovl-restore: %d%%", 100*done/total)
+}
+
+// clear takes the line away, for others to write.
+func (p *progress) clear() {
+	if p == nil || !p.shown {
+		return
+	}
+	p.shown = false
+	_, _ = io.WriteString(p.out, "\r\x1b[K")
+}
