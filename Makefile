@@ -99,9 +99,8 @@ $(VM):
 	@mkdir -p $(@D)
 	@go build -o $@ ./test/vm/boot
 
-BENCH ?= .
-bench: $(VM) ## the benchmarks, in the patched kernel in QEMU; BENCH=Pattern selects
-	$(VM) -memory 2048 -limit 30m -test ./test/bench -- -test.run='^$$' -test.bench='$(BENCH)'
+bench: $(VM) ## the benchmarks, in the patched kernel in QEMU
+	$(VM) -memory 2048 -limit 30m -program ./test/bench -- bench
 
 demo: build ## the story, on this machine: nothing on it changes
 	PATH="$(CURDIR)/build:$$PATH" test/demo/demo.sh

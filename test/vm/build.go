@@ -44,6 +44,9 @@ func goBuild(ctx context.Context, name string, args ...string) (string, error) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
 	}
+	if info, err := os.Stat(tmp.Name()); err != nil || info.Size() == 0 {
+		return "", fmt.Errorf("go %s: built nothing; has %s any tests?", strings.Join(args, " "), args[len(args)-1])
+	}
 	path := filepath.Join(dir, name)
 	if err := os.Rename(tmp.Name(), path); err != nil {
 		return "", fmt.Errorf("keep %s: %w", name, err)

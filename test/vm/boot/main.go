@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -41,6 +42,7 @@ func main() {
 // options are the flags.
 type options struct {
 	series, variant, test string
+	programs              []string
 	memory, cpus          int
 	limit                 time.Duration
 	kernelLog             bool
@@ -52,6 +54,10 @@ func parse() *options {
 	flag.StringVar(&o.series, "series", "6.1", "kernel `series`")
 	flag.StringVar(&o.variant, "variant", string(vm.Patched), "overlay `module`: stock or patched")
 	flag.StringVar(&o.test, "test", "", "run the tests of this `package`")
+	flag.Func("program", "build this command's `package` into the guest's /usr/bin; may be repeated", func(s string) error {
+		o.programs = append(o.programs, s)
+		return nil
+	})
 	flag.IntVar(&o.memory, "memory", 1024, "memory in `MiB`")
 	flag.IntVar(&o.cpus, "cpus", 1, "number of processors")
 	flag.DurationVar(&o.limit, "limit", 10*time.Minute, "`time` after which the guest is killed")
@@ -86,6 +92,13 @@ func run(ctx context.Context) (code int, err error) {
 	}
 	command := vm.Command{Args: flag.Args(), Stdout: os.Stdout, Stderr: os.Stderr}
 	files := slices.Concat(o.files, tool)
+	for _, pkg := range o.programs {
+		program, err := vm.BuildProgram(ctx, pkg)
+		if err != nil {
+			return 1, err
+		}
+		files = append(files, vm.File{Host: program, Guest: "/usr/bin/" + filepath.Base(pkg), Mode: 0o755})
+	}
 	if o.test != "" {
 		tests, err := vm.BuildTests(ctx, o.test)
 		if err != nil {
