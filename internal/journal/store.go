@@ -24,7 +24,7 @@ import (
 // Suffix is what the store's name adds to the upper directory's.
 const Suffix = ".ovl-restore"
 
-// ErrLocked: another process is working with the same store.
+// ErrLocked says that another process is working with the same store.
 var ErrLocked = errors.New("another ovl-restore is changing this overlay")
 
 // Store is the store of one upper directory, locked. Close it after use.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -82,13 +83,9 @@ func (r *restorer) prepare(ctx context.Context, jobs []*job) error {
 }
 
 func needsKeeper(jobs []*job) bool {
-	for _, j := range jobs {
-		switch j.Action {
-		case ActDiscard, ActRemove, ActMerge:
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(jobs, func(j *job) bool {
+		return j.Action == ActDiscard || j.Action == ActRemove || j.Action == ActMerge
+	})
 }
 
 // apply makes one change, once: a caller may name an entry twice, in two

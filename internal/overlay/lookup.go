@@ -38,11 +38,20 @@ func (r *restorer) resolveParent(j *job) (resolvedDir, error) {
 		r.parent.path = j.parent
 		r.parent.dir, r.parent.err = r.resolve(j.parent)
 	}
-	if r.parent.err == nil {
-		j.rel = joinRel(r.parent.dir.rel, j.name)
+	if r.parent.err != nil {
+		return r.parent.dir, r.parent.err
 	}
-	return r.parent.dir, r.parent.err
+	rel := joinRel(r.parent.dir.rel, j.name)
+	if j.rel != "" && j.rel != rel {
+		return resolvedDir{}, errElsewhere
+	}
+	j.rel = rel
+	return r.parent.dir, nil
 }
+
+// errElsewhere: the path was found in one directory of the upper, and leads to
+// another: a bind of the overlay lies over it, or a directory was renamed.
+var errElsewhere = fmt.Errorf("the path leads to another directory of the overlay: %w", unix.EXDEV)
 
 // openParent opens that directory in the lower layers and, where it was
 // reached, the upper.
@@ -141,15 +150,15 @@ func (r *restorer) stateInUpper(j *job) (ioctl.UpperState, error) {
 	return st, nil
 }
 
-// visible says whether the merged view has the name.
-func (r *restorer) visible(j *job) bool {
+// visible says whether the merged view has the name, and what it shows.
+func (r *restorer) visible(j *job) (unix.Stat_t, bool) {
 	fd, err := openPath(unix.AT_FDCWD, j.parent, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
-		return false
+		return unix.Stat_t{}, false
 	}
 	defer closeFD(fd)
-	_, err = lstatAt(fd, j.name)
-	return err == nil
+	st, err := lstatAt(fd, j.name)
+	return st, err == nil
 }
 
 // missingParent explains a path whose parent does not exist: which directory

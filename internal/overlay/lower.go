@@ -129,9 +129,11 @@ func (o *Overlay) compareRoot(layer *Layer, higher []*Layer) (same, different in
 		if err != nil || got.Mode&unix.S_IFMT == unix.S_IFDIR && !o.isOurs(got.Dev) {
 			continue
 		}
-		if equalAttributes(&want, &got) {
+		switch {
+		case equalAttributes(&want, &got):
 			same++
-		} else {
+		case mayBeStale(&want, &got):
+		default:
 			different++
 		}
 		if same+different >= lookAtNames {
@@ -139,6 +141,15 @@ func (o *Overlay) compareRoot(layer *Layer, higher []*Layer) (same, different in
 		}
 	}
 	return same, different, nil
+}
+
+// mayBeStale knows entries that the upper held until somebody changed it behind
+// the kernel's back, or that are deleted and held open: the overlay keeps their
+// lower origin's inode number, in its low bits where it tells layers apart. They
+// say nothing about a lower.
+func mayBeStale(lower, merged *unix.Stat_t) bool {
+	isDir := merged.Mode&unix.S_IFMT == unix.S_IFDIR
+	return merged.Nlink == 0 || !isDir && uint32(merged.Ino) == uint32(lower.Ino)
 }
 
 // hasName says whether one of the layers has the name at the top of this mount,

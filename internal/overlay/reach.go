@@ -72,8 +72,8 @@ func (o *Overlay) absolutePaths(p LayerPath) []string {
 			paths = append(paths, path)
 		}
 		// The option may name the layer through a symbolic link.
-		if real, err := filepath.EvalSymlinks(path); err == nil && !slices.Contains(paths, real) {
-			paths = append(paths, real)
+		if target, err := filepath.EvalSymlinks(path); err == nil && !slices.Contains(paths, target) {
+			paths = append(paths, target)
 		}
 	}
 	for _, path := range p.spellings() {

@@ -376,22 +376,20 @@ func (r *restorer) planUnhidden(j *job, st ioctl.UpperState) {
 		}
 		return
 	}
-	visible := r.visible(j)
-	if visible && r.opts.SkipVisible {
-		j.Status = StatusSkipped
-		return
-	}
-	if visible {
-		j.fail(&NothingError{State: st.State, Visible: true})
-		return
-	}
-	_, found, err := r.lowerOf(j)
+	got, visible := r.visible(j)
+	low, found, err := r.lowerOf(j)
+	stale := err == nil && found && (!visible || got.Nlink == 0 || !equalAttributes(&low.stat, &got))
 	switch {
-	case err == nil && found && r.opts.Method != MethodIoctl:
-		// Somebody changed the upper by hand: the kernel has not noticed.
+	case stale && r.opts.Method != MethodIoctl:
+		// Somebody changed the upper by hand, or held the old entry open until
+		// now: the kernel has not noticed.
 		r.intend(j, ActRefresh, MethodRemount)
 		r.dirty = r.dirty || !r.opts.DryRun
 		j.verify = !r.opts.DryRun
+	case visible && r.opts.SkipVisible:
+		j.Status = StatusSkipped
+	case visible:
+		j.fail(&NothingError{State: st.State, Visible: true})
 	default:
 		r.opaqueParent(j, st)
 	}

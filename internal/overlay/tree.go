@@ -4,6 +4,7 @@ package overlay
 
 import (
 	"context"
+	"os"
 	"slices"
 	"strings"
 
@@ -70,8 +71,18 @@ func (r *restorer) resolveTop(top *job) (resolvedDir, error) {
 	if err != nil {
 		return resolvedDir{}, err
 	}
-	closeFD(fd)
-	return r.resolve(top.Path)
+	defer closeFD(fd)
+	dir, err := r.resolve(top.Path)
+	if err == nil && top.name == "" && dir.rel != "." {
+		// It ends in "." or "..", which names no entry: the kernel knows its name.
+		named, err := os.Readlink(procPath(fd))
+		if err != nil {
+			return dir, err
+		}
+		top.Path, top.parent, top.name, err = cleanPath(named)
+		return dir, err
+	}
+	return dir, err
 }
 
 // reachAll reaches the layers that a look at a whole tree needs.

@@ -142,7 +142,7 @@ func (r *restorer) check(dir int, j *job, listed bool) error {
 		return fmt.Errorf("look it up: %w", err)
 	case !listed:
 		return errNotListed
-	case got.Nlink == 0:
+	case got.Nlink == 0: // its attributes are the lower's, its content is the old one's
 		return errOldEntry
 	}
 	isDir := got.Mode&unix.S_IFMT == unix.S_IFDIR
@@ -252,12 +252,13 @@ func (l *Layers) mergedNames(d Dir) ([]string, error) {
 // blame settles the jobs that did not verify: somebody holds the old entry
 // open, as a rule.
 func (r *restorer) blame(failed []mismatch) {
+	held := findHolders(failed)
 	for _, m := range failed {
 		j := m.job
 		j.verify = false
-		if held := r.holdersOf(j); len(held) > 0 || errors.Is(m.err, errOldEntry) || errors.Is(m.err, errStillThere) {
-			j.Status, j.Holders = StatusBusy, held
-			j.Err = &BusyError{Holders: held}
+		if holders := held[j]; len(holders) > 0 || isOldEntry(m.err) {
+			j.Status, j.Holders = StatusBusy, holders
+			j.Err = &BusyError{Holders: holders}
 			continue
 		}
 		j.fail(fmt.Errorf("changed, but the merged view does not show it: %w", m.err))
@@ -269,15 +270,8 @@ func (r *restorer) blame(failed []mismatch) {
 	}
 }
 
-func (r *restorer) holdersOf(j *job) []Holder {
-	fd, err := openPath(unix.AT_FDCWD, j.parent, unix.O_PATH|unix.O_DIRECTORY)
-	if err != nil {
-		return nil
-	}
-	defer closeFD(fd)
-	st, err := lstatAt(fd, j.name)
-	if err != nil {
-		return nil
-	}
-	return holders(st.Dev, st.Ino)
+// isOldEntry says that the kernel goes on with an inode that it should have let
+// go. Where that was a removed directory, a lookup fails with ESTALE.
+func isOldEntry(err error) bool {
+	return errors.Is(err, errOldEntry) || errors.Is(err, errStillThere) || errors.Is(err, unix.ESTALE)
 }

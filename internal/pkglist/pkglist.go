@@ -27,7 +27,7 @@ var dirs = []string{
 	"/opt/lib/opkg/info",
 }
 
-// ErrUnknown: no list of that package was found.
+// ErrUnknown says that no list of that package was found.
 var ErrUnknown = errors.New("no dpkg or opkg list of that package, neither in the merged view nor in the image")
 
 // Files returns the absolute paths of a package's files and directories, each
