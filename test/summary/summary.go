@@ -90,7 +90,11 @@ func compareKeys(a, b [2]string) int {
 
 func (s *summary) show(key [2]string) {
 	if b := s.output[key]; b != nil {
-		fmt.Fprint(s.out, b.String())
+		for line := range strings.Lines(b.String()) {
+			if !strings.HasPrefix(line, "=== ") {
+				fmt.Fprint(s.out, line)
+			}
+		}
 	}
 	delete(s.output, key)
 }

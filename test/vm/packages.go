@@ -9,6 +9,8 @@ var Packages = []string{
 	"./test/namespace",
 	"./test/kernel",
 	"./internal/ioctl",
+	"./internal/overlay",
+	"./cmd/ovl-restore",
 }
 
 // Series are the kernels that the tests run on.
