@@ -65,6 +65,17 @@ define vm_tests
 	$(GOTEST) -timeout 45m ./test/vm || failed=1
 endef
 
+# The kernel patches, for longer and on more than make test does. The debug
+# kernels take ten minutes each to build, once for each change of the patches.
+.PHONY: test-kernel-race test-kernel-debug
+kernel_tests = go test -count=1 -timeout 3h -tags vmlong -v ./test/vm -run '^TestKernel$$'
+
+test-kernel-race: ## eight threads for a minute on the same names, in the kernels in QEMU
+	OVL_RACE=60s OVL_VM_RUN='^TestRace$$' $(kernel_tests)
+
+test-kernel-debug: ## the kernel tests and the race, with lockdep and KASAN
+	OVL_RACE=60s OVL_VM_VARIANT=debug $(kernel_tests)
+
 .PHONY: $(SUMMARY)
 $(SUMMARY):
 	@go build -o $@ ./test/summary

@@ -22,6 +22,9 @@ const (
 	Stock Variant = "stock"
 	// Patched is the module built with this repository's patches.
 	Patched Variant = "patched"
+	// Debug is a kernel of its own, with this repository's patches, that
+	// watches its locks and its memory. It is slow, and slow to build.
+	Debug Variant = "debug"
 )
 
 // Kernel is a kernel ready to boot.
@@ -84,23 +87,20 @@ func Prepare(ctx context.Context, series string, variant Variant) (*Kernel, erro
 	if err != nil {
 		return nil, err
 	}
-	release, err := os.ReadFile(filepath.Join(dir, "abi"))
-	if err != nil {
-		return nil, fmt.Errorf("read the kernel's release: %w", err)
-	}
-	k := &Kernel{
-		Series:  series,
-		Variant: variant,
-		Release: strings.TrimSpace(string(release)),
-		Image:   filepath.Join(dir, "vmlinuz"),
-		Busybox: filepath.Join(dir, "busybox"),
-	}
-	k.modules, err = readModules(filepath.Join(dir, "root/lib/modules", k.Release))
-	if err != nil {
+	k := &Kernel{Series: series, Variant: variant, Busybox: filepath.Join(dir, "busybox")}
+	if err := k.take(dir); err != nil {
 		return nil, err
 	}
 	switch variant {
 	case Stock:
+	case Debug:
+		patches, _ := Patches(root, series)
+		if dir, err = script(ctx, root, "debug.sh", dir, patches); err != nil {
+			return nil, err
+		}
+		if err := k.take(dir); err != nil {
+			return nil, err
+		}
 	case Patched:
 		patches, _ := Patches(root, series)
 		if k.overlay, err = script(ctx, root, "module.sh", dir, patches); err != nil {
@@ -110,6 +110,18 @@ func Prepare(ctx context.Context, series string, variant Variant) (*Kernel, erro
 		return nil, fmt.Errorf("no kernel variant %q", variant)
 	}
 	return k, nil
+}
+
+// take takes image and modules from a directory that a script has filled.
+func (k *Kernel) take(dir string) error {
+	release, err := os.ReadFile(filepath.Join(dir, "abi"))
+	if err != nil {
+		return fmt.Errorf("read the kernel's release: %w", err)
+	}
+	k.Release = strings.TrimSpace(string(release))
+	k.Image = filepath.Join(dir, "vmlinuz")
+	k.modules, err = readModules(filepath.Join(dir, "root/lib/modules", k.Release))
+	return err
 }
 
 // script runs one of the scripts in test/vm/kernel and returns what it prints.
