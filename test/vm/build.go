@@ -34,7 +34,7 @@ func goBuild(ctx context.Context, name string, args ...string) (string, error) {
 		return "", err
 	}
 	verb := args[0]
-	args = append([]string{verb, "-trimpath", "-ldflags=-s -w", "-o", tmp.Name()}, args[1:]...)
+	args = append([]string{verb, "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", tmp.Name()}, args[1:]...)
 	if verb == "test" {
 		args = append([]string{verb, "-c"}, args[1:]...)
 	}

@@ -24,6 +24,12 @@ type qemu struct {
 	done   chan struct{}
 }
 
+// kernelParameters: a panic reboots at once, and a reboot ends QEMU. The
+// kernel's own watchdogs wait longer than usual, since emulation on a busy
+// machine can stand still for a while through no fault of the guest.
+const kernelParameters = "console=ttyS0 panic=-1 oops=panic " +
+	"rcupdate.rcu_cpu_stall_timeout=120 sysctl.kernel.watchdog_thresh=60"
+
 // arguments is QEMU's command line. No KVM: it is not there on every machine
 // that runs these tests, and emulation boots in seconds.
 func (v *VM) arguments() []string {
@@ -38,8 +44,7 @@ func (v *VM) arguments() []string {
 		"-no-reboot",
 		"-kernel", c.Kernel.Image,
 		"-initrd", v.path("initramfs"),
-		// A panic reboots at once, and a reboot ends QEMU.
-		"-append", strings.TrimSpace("console=ttyS0 panic=-1 oops=panic " + wire.Nonce + "=" + v.nonce + " " + c.Append),
+		"-append", strings.TrimSpace(kernelParameters + " " + wire.Nonce + "=" + v.nonce + " " + c.Append),
 		"-chardev", "socket,id=console,path=" + v.path("console"),
 		"-serial", "chardev:console",
 		"-chardev", "socket,id=agent,path=" + v.path("agent"),
