@@ -20,23 +20,38 @@ var errStale = fmt.Errorf("the upper changed while we looked: %w", unix.ESTALE)
 // act does what was planned. Before the first change it makes sure that the rest
 // can follow: the upper is proven and the flush is allowed.
 func (r *restorer) act(ctx context.Context) {
-	var pending, writing []*job
+	r.actOn(ctx, r.pending())
+	// What an early kernel's ioctl did not do is left for the other way.
+	r.actOn(ctx, r.pending())
+}
+
+// pending are the jobs with something planned that is not done yet.
+func (r *restorer) pending() []*job {
+	var jobs []*job
 	for _, j := range r.jobs {
-		if j.settled() || j.verify || j.Action == "" {
-			continue
+		if !j.settled() && !j.verify && j.Action != "" {
+			jobs = append(jobs, j)
 		}
-		pending = append(pending, j)
+	}
+	return jobs
+}
+
+func (r *restorer) actOn(ctx context.Context, jobs []*job) {
+	var writing []*job
+	for _, j := range jobs {
 		if j.Method == MethodRemount || j.Action == ActDiscard {
 			writing = append(writing, j)
 		}
 	}
 	if err := r.prepare(ctx, writing); err != nil {
 		for _, j := range writing {
-			j.fail(err)
+			if !j.settled() {
+				j.fail(err)
+			}
 		}
 	}
-	for i, j := range pending {
-		r.progress(2*len(r.jobs)-len(pending)+i, len(r.jobs))
+	for i, j := range jobs {
+		r.progress(2*len(r.jobs)-len(jobs)+i, len(r.jobs))
 		switch {
 		case j.settled():
 		case ctx.Err() != nil:
@@ -128,7 +143,7 @@ func (r *restorer) change(j *job) {
 }
 
 // applyFirst restores by an old kernel's ioctl. Where it says that there is no
-// whiteout although there is one, the other way is taken.
+// whiteout although there may be one, the other way is planned.
 func (r *restorer) applyFirst(j *job) {
 	path, release, err := systemPath(j)
 	if err != nil {
@@ -149,13 +164,7 @@ func (r *restorer) applyFirst(j *job) {
 		return
 	}
 	r.trace("the kernel's ioctl does not see the whiteout", j.Path, err)
-	j.Method = MethodRemount
-	if err := r.prepare(context.Background(), []*job{j}); err != nil {
-		j.fail(err)
-	}
-	if !j.settled() {
-		r.apply(j)
-	}
+	r.planWhiteout(j)
 }
 
 // upperParent opens the directory of a job in the upper.
@@ -168,10 +177,7 @@ func (r *restorer) upperParent(j *job) (int, error) {
 	return fd, nil
 }
 
-// removeWhiteout takes a whiteout out of the upper. Somebody may put a real file
-// in its place between a look and an unlink, so it is renamed first, looked at
-// under the new name, and put back if it is not what was meant. A power cut in
-// between leaves a whiteout of a name that nobody has: invisible and harmless.
+// removeWhiteout takes a whiteout out of the upper, and nothing but a whiteout.
 func (r *restorer) removeWhiteout(j *job) error {
 	dir, err := r.upperParent(j)
 	if err != nil {
@@ -188,24 +194,29 @@ func (r *restorer) removeWhiteout(j *job) error {
 	case !e.whiteout:
 		return errStale
 	}
-	aside := tempName()
-	if err := renameNew(dir, j.name, aside); err != nil {
+	away, err := r.setAside(dir, j.name)
+	if err != nil {
 		if errors.Is(err, unix.ENOENT) {
 			return r.removedSince()
 		}
 		return fmt.Errorf("set the whiteout aside: %w", err)
 	}
 	r.dirty = true
-	if e, err = layers.readEntry(dir, aside); err != nil || !e.whiteout {
-		if back := renameNew(dir, aside, j.name); back != nil {
-			return fmt.Errorf("%w; the upper's entry is now called %q: %w", errStale, aside, back)
-		}
-		return errStale
+	if !sameWhiteout(&e.stat, away) {
+		return errors.Join(errStale, away.putBack())
 	}
-	if err := unix.Unlinkat(dir, aside, 0); err != nil {
-		return fmt.Errorf("remove the whiteout: %w", errors.Join(err, renameNew(dir, aside, j.name)))
+	if err := away.drop(); err != nil {
+		return fmt.Errorf("remove the whiteout: %w", err)
 	}
 	return nil
+}
+
+// sameWhiteout says whether what was set aside is the whiteout that was seen. By
+// its inode: an xattr whiteout is one only in its own directory.
+func sameWhiteout(seen *unix.Stat_t, away *aside) bool {
+	now, err := lstatAt(away.to, away.tempName)
+	return err == nil && now.Dev == seen.Dev && now.Ino == seen.Ino &&
+		now.Mode == seen.Mode && now.Rdev == seen.Rdev && now.Size == seen.Size
 }
 
 // removedSince: somebody else, perhaps another run of this tool, has removed the
@@ -213,19 +224,6 @@ func (r *restorer) removeWhiteout(j *job) error {
 func (r *restorer) removedSince() error {
 	r.dirty = true
 	return nil
-}
-
-// renameNew renames within a directory, never over something. File systems that
-// do not know RENAME_NOREPLACE answer EINVAL.
-func renameNew(dir int, from, to string) error {
-	err := unix.Renameat2(dir, from, dir, to, unix.RENAME_NOREPLACE)
-	if !errors.Is(err, unix.EINVAL) {
-		return err
-	}
-	if _, err := lstatAt(dir, to); !errors.Is(err, unix.ENOENT) {
-		return unix.EEXIST
-	}
-	return unix.Renameat(dir, from, dir, to)
 }
 
 // moveAway hands an upper entry to the keeper, in one rename.

@@ -20,12 +20,12 @@ type Holder struct {
 
 func (h Holder) String() string { return fmt.Sprintf("%s (pid %d)", h.Comm, h.PID) }
 
-// inode is what an open file and a name have in common.
-type inode struct{ dev, ino uint64 }
+// fileID is what an open file and a name have in common.
+type fileID struct{ dev, ino uint64 }
 
 // held is what processes are asked for.
 type held struct {
-	byInode map[inode][]*job
+	byInode map[fileID][]*job
 	// byLink is for names that cannot be looked up: what /proc shows as the path
 	// of a removed file.
 	byLink map[string][]*job
@@ -36,7 +36,7 @@ type held struct {
 // /proc shows to this user.
 func findHolders(failed []mismatch) map[*job][]Holder {
 	found := map[*job][]Holder{}
-	want := held{byInode: map[inode][]*job{}, byLink: map[string][]*job{}}
+	want := held{byInode: map[fileID][]*job{}, byLink: map[string][]*job{}}
 	for _, m := range failed {
 		want.add(m.job)
 	}
@@ -72,7 +72,7 @@ func (h held) add(j *job) {
 	}
 	defer closeFD(fd)
 	if st, err := lstatAt(fd, j.name); err == nil {
-		key := inode{st.Dev, st.Ino}
+		key := fileID{st.Dev, st.Ino}
 		h.byInode[key] = append(h.byInode[key], j)
 		return
 	}
@@ -89,7 +89,7 @@ func (h held) by(proc string) map[*job]bool {
 		path := filepath.Join(proc, link)
 		var st unix.Stat_t
 		if unix.Stat(path, &st) == nil {
-			for _, j := range h.byInode[inode{st.Dev, st.Ino}] {
+			for _, j := range h.byInode[fileID{st.Dev, st.Ino}] {
 				jobs[j] = true
 			}
 		}

@@ -192,26 +192,65 @@ func (o *openDir) mergedBelow(name string) ([]place, error) {
 
 // dirAt walks from the root to the directory rel, as it is merged today.
 func (l *Layers) dirAt(rel string) (Dir, error) {
-	d := l.rootDir()
-	if rel == "." {
-		return d, nil
+	o, err := l.openAt(rel)
+	if err != nil {
+		return Dir{}, err
+	}
+	o.close()
+	return o.Dir, nil
+}
+
+// openAt is dirAt, with the directory open.
+func (l *Layers) openAt(rel string) (*openDir, error) {
+	o, err := l.open(l.rootDir())
+	if err != nil || rel == "." {
+		return o, err
 	}
 	for name := range strings.SplitSeq(rel, "/") {
-		o, err := l.open(d)
-		if err != nil {
-			return Dir{}, err
-		}
-		next, found, err := o.child(name)
+		next, err := o.openChild(name)
 		o.close()
 		if err != nil {
-			return Dir{}, err
+			return nil, err
 		}
-		if !found {
-			return Dir{}, unix.ENOENT
-		}
-		d = next
+		o = next
 	}
-	return d, nil
+	return o, nil
+}
+
+// openChild opens the directory name as it is merged today. Each of its
+// directories is opened from the one above where that can be: from the root it
+// would take as many steps as it is deep.
+func (o *openDir) openChild(name string) (*openDir, error) {
+	d, found, err := o.child(name)
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, unix.ENOENT
+	}
+	from := map[place]int{}
+	for i, p := range o.Dir.lowers {
+		from[place{p.layer, joinRel(p.rel, name)}] = o.lower[i]
+	}
+	next := &openDir{Dir: d, layers: o.layers, upper: -1}
+	if d.inUpper {
+		if next.upper, err = openBeneath(o.upper, name, unix.O_RDONLY|unix.O_DIRECTORY); err != nil {
+			return nil, err
+		}
+	}
+	for _, p := range d.lowers {
+		dir, rel := o.layers.lowers[p.layer].fd(), p.rel
+		if parent, ok := from[p]; ok {
+			dir, rel = parent, name
+		}
+		fd, err := openBeneath(dir, rel, unix.O_RDONLY|unix.O_DIRECTORY)
+		if err != nil {
+			next.close()
+			return nil, err
+		}
+		next.lower = append(next.lower, fd)
+	}
+	return next, nil
 }
 
 func joinRel(dir, name string) string {

@@ -61,13 +61,8 @@ func (r *restorer) openParent(j *job) (*openDir, error) {
 		return nil, err
 	}
 	if r.parent.open == nil {
-		layers := r.layers()
-		d, err := layers.dirAt(dir.rel)
-		if err != nil {
+		if r.parent.open, err = r.layers().openAt(dir.rel); err != nil {
 			return nil, fmt.Errorf("look up %q in the layers: %w", dir.rel, err)
-		}
-		if r.parent.open, err = layers.open(d); err != nil {
-			return nil, fmt.Errorf("open %q in the layers: %w", dir.rel, err)
 		}
 	}
 	return r.parent.open, nil

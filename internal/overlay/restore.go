@@ -117,6 +117,7 @@ func (o *Overlay) Restore(ctx context.Context, paths []string, opts RestoreOptio
 	}
 	r.forget()
 	r.act(ctx)
+	r.closeBeside()
 	r.flushOnce()
 	r.verify()
 	results := make([]Result, 0, len(r.jobs))
@@ -139,6 +140,7 @@ type restorer struct {
 	changed  map[string]*job // by place in the upper: what this call changed there
 	dirty    bool            // the upper was changed behind the kernel's back
 	keeper   Keeper
+	beside   *int // see besideUpper
 	// parent is the directory that was looked up last: paths come in groups.
 	parent lookedUp
 }

@@ -48,6 +48,10 @@ func (r *restorer) planDir(ctx context.Context, top *job, rel string) error {
 		return nil
 	}
 	parentRel, name := splitRel(rel)
+	if name != top.name { // it is mounted there, and called otherwise
+		r.walk(ctx, descent{dir: d, path: top.Path})
+		return nil
+	}
 	parent, err := layers.dirAt(parentRel)
 	if err != nil {
 		return err
@@ -99,6 +103,9 @@ type descent struct {
 	dir      Dir
 	path     string // as the caller names it, "" for the root directory
 	unmerged bool   // it, or one above it, is opaque until the flush
+	// elsewhere says that the path does not lead here: something is mounted over
+	// it, or over a directory above it.
+	elsewhere error
 }
 
 // walk plans all deviations below a directory, parents before children.
@@ -112,6 +119,7 @@ func (r *restorer) walk(ctx context.Context, top descent) {
 			r.failAt(at.path, errInterrupted)
 			return
 		}
+		at.elsewhere = r.checkPath(at)
 		names, dir, err := readUpper(layers, at.dir)
 		if err != nil {
 			r.failAt(at.path, err)
@@ -124,6 +132,23 @@ func (r *restorer) walk(ctx context.Context, top descent) {
 		}
 		dir.close()
 	}
+}
+
+// checkPath makes sure that what is found in a directory of the layers is what
+// the path leads to.
+func (r *restorer) checkPath(at descent) error {
+	if at.elsewhere != nil {
+		return at.elsewhere
+	}
+	path := at.path
+	if path == "" {
+		path = "/"
+	}
+	dir, err := r.resolve(path)
+	if err == nil && dir.rel != at.dir.Rel {
+		return errElsewhere
+	}
+	return err
 }
 
 func readUpper(layers *Layers, d Dir) ([]string, *openDir, error) {
@@ -174,12 +199,15 @@ func (r *restorer) planEntry(dir *openDir, name string, at descent) *descent {
 	switch {
 	case up.whiteout && !hasLower: // it makes no difference to what is seen
 		return nil
+	case up.isDir() && hasLower && low.isDir():
+		return r.planMerged(dir, j, at)
+	case at.elsewhere != nil:
+		r.failAt(j.Path, at.elsewhere)
+		return nil
 	case up.whiteout:
 		r.jobs = append(r.jobs, j)
 		r.plan(j)
 		return nil
-	case up.isDir() && hasLower && low.isDir():
-		return r.planMerged(dir, j, at)
 	}
 	r.jobs = append(r.jobs, j)
 	r.planDrop(j)
@@ -217,6 +245,9 @@ func (r *restorer) planMerged(dir *openDir, j *job, at descent) *descent {
 	case err != nil:
 		r.failAt(j.Path, err)
 		return nil
+	case at.elsewhere != nil && (redirect != "" || opaque):
+		r.failAt(j.Path, at.elsewhere)
+		return nil
 	case redirect != "": // another directory was moved here
 		r.jobs = append(r.jobs, j)
 		r.planDrop(j)
@@ -230,8 +261,9 @@ func (r *restorer) planMerged(dir *openDir, j *job, at descent) *descent {
 		r.intend(j, ActMerge, MethodRemount)
 	}
 	return &descent{
-		dir:      Dir{Rel: j.rel, inUpper: true, lowers: j.low.dirs},
-		path:     j.Path,
-		unmerged: at.unmerged || opaque,
+		dir:       Dir{Rel: j.rel, inUpper: true, lowers: j.low.dirs},
+		path:      j.Path,
+		unmerged:  at.unmerged || opaque,
+		elsewhere: at.elsewhere,
 	}
 }
