@@ -30,8 +30,9 @@ var dirs = []string{
 // ErrUnknown says that no list of that package was found.
 var ErrUnknown = errors.New("no dpkg or opkg list of that package, neither in the merged view nor in the image")
 
-// Files returns the absolute paths of a package's files and directories, each
-// once, parents before children. trace may be nil. The error is ErrUnknown where
+// Files returns the absolute paths of a package's files and of the directories
+// they are in, each once, parents before children. (opkg lists no directories,
+// but deletes those that a package leaves empty.) trace may be nil. The error is ErrUnknown where
 // no package manager has a list of that name.
 func Files(name string, trace func(overlay.Event)) ([]string, error) {
 	if name == "" || name != filepath.Base(name) || name == "." || name == ".." {
@@ -46,7 +47,11 @@ func filesIn(dirs []string, name string, trace func(overlay.Event)) ([]string, e
 	for _, dir := range dirs {
 		for _, data := range lists(dir, name, trace) {
 			found = true
-			all = append(all, parse(data)...)
+			for _, path := range parse(data) {
+				for ; path != "/"; path = filepath.Dir(path) {
+					all = append(all, path)
+				}
+			}
 		}
 	}
 	if !found {
