@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -15,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
@@ -35,13 +37,20 @@ func scriptCommands() map[string]scriptCommand {
 		"tree":      cmdTree,
 		"listed":    cmdListed,
 		"names":     cmdNames,
+		"strip":     cmdStrip,
 		"whiteouts": cmdWhiteouts,
 		"setattr":   cmdSetattr,
+		"link":      cmdLink,
+		"readlink":  cmdReadlink,
+		"backup":    cmdBackup,
+		"appears":   cmdAppears,
+		"base64":    cmdBase64,
 		"hold":      cmdHold,
 		"release":   cmdRelease,
 		"lock":      cmdLock,
 		"json":      cmdJSON,
 		"divided":   cmdDivided,
+		"shared":    cmdShared,
 	}
 }
 
@@ -140,16 +149,23 @@ func cmdLs(ts *testscript.TestScript, neg bool, args []string) {
 
 // cmdTree prints all that is to know about files and the trees below them; two
 // of its outputs are equal if nothing was changed. Names are printed relative to
-// each argument, so that a file can be compared with its backup.
+// each argument, so that a file can be compared with its backup. Merged
+// directories are the upper's: -files leaves directories out.
 func cmdTree(ts *testscript.TestScript, neg bool, args []string) {
+	out := ts.Stdout()
+	fmt.Fprint(out) // nothing is an answer, too
+	filesOnly := len(args) > 0 && args[0] == "-files"
+	if filesOnly {
+		args = args[1:]
+	}
 	for _, root := range arg(ts, neg, args, 1) {
 		root = ts.MkAbs(root)
-		err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
-			if err != nil {
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() && filesOnly {
 				return err
 			}
 			line, err := describeFile(path)
-			fmt.Fprintf(ts.Stdout(), "%q %s\n", strings.TrimPrefix(path, root), line)
+			fmt.Fprintf(out, "%q %s\n", strings.TrimPrefix(path, root), line)
 			return err
 		})
 		ts.Check(err)
@@ -229,6 +245,13 @@ func cmdNames(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(b.String()), 0o644))
 }
 
+// cmdStrip copies a file without the newline at its end: strip FROM TO
+func cmdStrip(ts *testscript.TestScript, neg bool, args []string) {
+	arg(ts, neg, args, 2)
+	text := strings.TrimSuffix(ts.ReadFile(args[0]), "\n")
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o644))
+}
+
 // cmdWhiteouts fills the directory below DIR/lower with N files, and the one
 // below DIR/upper with as many whiteouts: whiteouts DIR SUB N
 func cmdWhiteouts(ts *testscript.TestScript, neg bool, args []string) {
@@ -267,6 +290,46 @@ func cmdSetattr(ts *testscript.TestScript, neg bool, args []string) {
 		times := []unix.Timespec{{Sec: *mtime, Nsec: 123456789}, {Sec: *mtime, Nsec: 123456789}}
 		ts.Check(unix.UtimesNanoAt(unix.AT_FDCWD, path, times, unix.AT_SYMLINK_NOFOLLOW))
 	}
+}
+
+// cmdLink makes a hard link: link OLD NEW
+func cmdLink(ts *testscript.TestScript, neg bool, args []string) {
+	arg(ts, neg, args, 2)
+	ts.Check(os.Link(ts.MkAbs(args[0]), ts.MkAbs(args[1])))
+}
+
+// cmdReadlink prints where a symbolic link leads.
+func cmdReadlink(ts *testscript.TestScript, neg bool, args []string) {
+	target, err := os.Readlink(ts.MkAbs(arg(ts, neg, args, 1)[0]))
+	ts.Check(err)
+	fmt.Fprintln(ts.Stdout(), target)
+}
+
+// cmdBackup sets $BACKUP to where the last standard output says a backup is.
+func cmdBackup(ts *testscript.TestScript, _ bool, _ []string) {
+	_, backup, ok := strings.Cut(strings.TrimSuffix(ts.ReadFile("stdout"), "\n"), ", backup ")
+	if !ok {
+		ts.Fatalf("the output names no backup")
+	}
+	ts.Setenv("BACKUP", backup)
+}
+
+// cmdBase64 sets $BASE64 to the encoding of its argument.
+func cmdBase64(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Setenv("BASE64", base64.StdEncoding.EncodeToString([]byte(arg(ts, neg, args, 1)[0])))
+}
+
+// cmdAppears waits until a file that another process writes holds a text:
+// appears TEXT FILE
+func cmdAppears(ts *testscript.TestScript, neg bool, args []string) {
+	arg(ts, neg, args, 2)
+	for limit := time.Now().Add(time.Minute); time.Now().Before(limit); time.Sleep(time.Millisecond) {
+		data, err := os.ReadFile(ts.MkAbs(args[1]))
+		if err == nil && strings.Contains(string(data), args[0]) {
+			return
+		}
+	}
+	ts.Fatalf("%s: %q did not appear within a minute", args[1], args[0])
 }
 
 // held is what a script holds open, by path.
@@ -380,6 +443,44 @@ func cmdDivided(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%d restored, %d failed, %d entries in the upper", len(restored), len(failed), len(upper))
 	}
 	ts.Logf("%d restored, %d failed", len(restored), len(failed))
+}
+
+// cmdShared asserts that of two processes with the N paths of whiteouts one at
+// least restored each, and that they told of no others: shared DIR SUB N
+func cmdShared(ts *testscript.TestScript, neg bool, args []string) {
+	arg(ts, neg, args, 3)
+	total, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	restored, told := map[string]int{}, map[string]int{}
+	for line := range strings.Lines(ts.ReadFile("stdout")) {
+		verb, path, _ := strings.Cut(line, " ")
+		path, _, _ = strings.Cut(path, " ")
+		switch verb {
+		case "restored":
+			restored[path]++
+		case "refreshed", "shown":
+		default:
+			ts.Fatalf("unexpected output: %q", line)
+		}
+		told[path]++
+	}
+	for line := range strings.Lines(ts.ReadFile("stderr")) {
+		path, reason, _ := strings.Cut(strings.TrimPrefix(line, "ovl-restore: "), ": ")
+		if !strings.HasPrefix(reason, "ESTALE: ") && !strings.HasPrefix(reason, "EEXIST: ") {
+			ts.Fatalf("unexpected error: %q", line)
+		}
+		told[path]++
+	}
+	for i := range total {
+		path := filepath.Join(ts.MkAbs(args[0]), "merged", args[1], fmt.Sprintf("%05d", i))
+		if restored[path] == 0 {
+			ts.Fatalf("%s: restored by nobody", path)
+		}
+		delete(told, path)
+	}
+	if len(told) > 0 {
+		ts.Fatalf("unexpected paths: %v", told)
+	}
 }
 
 // arg checks that a command got at least n arguments, and no "!".

@@ -37,8 +37,22 @@ func explain(err error) explanation {
 		}
 	case errors.As(err, &call) && e.reason == call.Error():
 		e.reason = call.Op + ": " + call.Errno.Error() // errno and path are named anyway
+	default:
+		e.reason = withoutErrno(err)
 	}
 	return e
+}
+
+// withoutErrno is an error's text without the words of errnos that mean
+// something else to people ("invalid cross-device link"). Errors that have one of
+// these give a reason of their own before it.
+func withoutErrno(err error) string {
+	for _, errno := range []unix.Errno{unix.EXDEV, unix.ESTALE, unix.EINTR, unix.EINVAL} {
+		if errors.Is(err, errno) {
+			return strings.TrimSuffix(err.Error(), ": "+errno.Error())
+		}
+	}
+	return err.Error()
 }
 
 // errnoName names the errno of an error. Some errors of our own have none, and
@@ -72,6 +86,8 @@ func hint(err error) string {
 	switch {
 	case errors.As(err, new(*usageError)):
 		return "see ovl-restore --help"
+	case errors.Is(err, errMountPoint):
+		return "--recursive restores what was deleted below it"
 	case errors.As(err, &misplaced):
 		return "did you mean " + quotePath(misplaced.instead) + "?"
 	case errors.As(err, &nothing):
@@ -146,6 +162,8 @@ func hintErrno(err error) string {
 		return "the ioctl does not drop directories: use --method auto"
 	case errors.Is(err, os.ErrPermission):
 		return "run it as root"
+	case errors.Is(err, ioctl.ErrInvalid):
+		return "name the entry itself; a list whose names end with NUL needs -0"
 	case errors.Is(err, unix.EINTR):
 		return "run it again for the rest"
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -31,6 +32,8 @@ func TestMain(m *testing.M) {
 		"ovl-restore":  main,
 		"as-nobody":    asNobody,
 		"on-terminal":  onTerminal,
+		"twice":        twice,
+		"on-full":      onFull,
 		"on-journal":   onJournal,
 		"interrupt-at": interruptAt,
 	})
@@ -40,6 +43,7 @@ func TestMain(m *testing.M) {
 // directory of its own, on overlays that it mounts itself, and sees:
 //
 //	METHOD         how this kernel restores: ioctl or remount
+//	TESTPID        the process that holds what hold names
 //	NL, TAB, BAD   bytes that names can hold: a newline, a tab, 0xff
 //	[ioctl]        the kernel has the ioctl
 //	[privileged]   root of the initial user name space: trusted.* attributes
@@ -65,6 +69,7 @@ func TestScripts(t *testing.T) {
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("METHOD", method)
+			e.Setenv("TESTPID", strconv.Itoa(os.Getpid()))
 			e.Setenv("NL", "\n")
 			e.Setenv("TAB", "\t")
 			e.Setenv("BAD", "\xff")

@@ -95,7 +95,13 @@ func (p *printer) flush() bool {
 
 // line writes to standard output; what goes wrong there shows when it is
 // flushed.
-func (p *printer) line(s string) { _, _ = p.stdout.WriteString(s + "\n") }
+func (p *printer) line(s string) {
+	// Whole lines at a time: two processes may write to one pipe.
+	if p.stdout.Available() <= len(s) {
+		_ = p.stdout.Flush()
+	}
+	_, _ = p.stdout.WriteString(s + "\n")
+}
 
 // fatal prints why the whole command failed.
 func (p *printer) fatal(err error) {

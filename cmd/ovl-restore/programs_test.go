@@ -76,6 +76,29 @@ func onJournal() {
 	exitAs(cmd.Run())
 }
 
+// twice runs a program in two processes at once. Each may have failed at what the
+// other was faster with.
+func twice() {
+	first, second := command(os.Args[1:]), command(os.Args[1:])
+	must(first.Start())
+	must(second.Start())
+	for _, cmd := range []*exec.Cmd{first, second} {
+		var exit *exec.ExitError
+		if err := cmd.Wait(); err != nil && (!errors.As(err, &exit) || exit.ExitCode() != exitFailed) {
+			must(err)
+		}
+	}
+}
+
+// onFull runs a program whose standard output cannot be written.
+func onFull() {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	must(err)
+	cmd := command(os.Args[1:])
+	cmd.Stdout = full
+	exitAs(cmd.Run())
+}
+
 // interruptAt runs a program and sends it SIGINT as soon as a file, the first
 // argument, is gone.
 func interruptAt() {

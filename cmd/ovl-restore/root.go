@@ -51,10 +51,7 @@ const exitHelp = `Exit status:
   1  something failed; each failure is on its own line with the errno's name
   2  the command line was not understood
 
-A mount point that bears a subcommand's name is written with a slash:
-./completion
-
-Completion, which also offers what is hidden: ovl-restore completion bash|zsh|fish`
+A mount point that bears a command's name is written with a slash: ./help`
 
 // restoreFlags are the flags of the main command.
 type restoreFlags struct {
@@ -116,6 +113,9 @@ func newRoot(out *printer) *cobra.Command {
 		[]string{"auto", "ioctl", "remount"}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err) // the flag above has another name: no test would pass
 	}
+	cmd.AddCommand(newCompletion())
+	cmd.SetHelpCommand(newHelp())
+	cmd.CompletionOptions.DisableDefaultCmd = true
 	cmd.SetOut(out.stdout)
 	cmd.SetErr(out.stderr)
 	// No templates of our own: they would bring text/template into the binary.
