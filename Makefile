@@ -69,6 +69,16 @@ define vm_tests
 	$(GOTEST) -timeout 45m ./test/vm || failed=1
 endef
 
+# To change the kernel patches: make kernel-tree, commit in the git repositories
+# that it makes, one commit for each patch, and make kernel-patches.
+.PHONY: kernel-tree kernel-patches
+KERNEL_SERIES = 6.1 6.12
+kernel-tree: ## the kernel sources that the patches are for, as git repositories
+	@for s in $(KERNEL_SERIES); do test/vm/kernel/patches.sh tree $$s build/kernel/$$s || exit; done
+
+kernel-patches: ## the kernel patches, written anew from those repositories
+	@for s in $(KERNEL_SERIES); do test/vm/kernel/patches.sh export $$s build/kernel/$$s || exit; done
+
 # The kernel patches, for longer and on more than make test does. The debug
 # kernels take ten minutes each to build, once for each change of the patches.
 .PHONY: test-kernel-race test-kernel-debug

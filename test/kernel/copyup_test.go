@@ -28,8 +28,9 @@ func TestStaleDescriptorIsNotCopiedUp(t *testing.T) {
 		for _, name := range kinds {
 			fd, err := unix.Open(o.merged(name), unix.O_PATH|unix.O_NOFOLLOW, 0)
 			o.must(err)
-			files = append(files, os.NewFile(uintptr(fd), name))
-			defer unix.Close(fd)
+			f := os.NewFile(uintptr(fd), name)
+			defer f.Close()
+			files = append(files, f)
 		}
 		open := o.openFile("file", os.O_RDONLY)
 		try := func(errno unix.Errno) {
