@@ -91,9 +91,6 @@ func (r *restorer) prepare(ctx context.Context, jobs []*job) error {
 			return err
 		}
 	}
-	if r.opts.Force {
-		return nil
-	}
 	return r.refuseConflicts(ctx, jobs)
 }
 

@@ -34,16 +34,14 @@ func (r *restorer) refuseConflicts(ctx context.Context, jobs []*job) error {
 		if j.low == nil {
 			continue // nothing to confuse, as far as can be seen
 		}
-		low := *j.low
-		if conflict := r.indexConflict(low); conflict != nil {
-			j.fail(conflict)
+		if conflict := r.indexConflict(*j.low); conflict != nil {
+			if conflict.Final || !r.opts.Force {
+				j.fail(conflict)
+			}
 			continue
 		}
-		if key := r.handleOf(low); key != "" {
-			s.wanted[key] = j
-		}
-		if low.isDir() {
-			s.paths[j.rel] = j
+		if !r.opts.Force {
+			s.want(j, r.handleOf(*j.low))
 		}
 	}
 	r.forget()
@@ -53,11 +51,28 @@ func (r *restorer) refuseConflicts(ctx context.Context, jobs []*job) error {
 	return s.run(ctx)
 }
 
+// want looks for other entries that come from the one below a job. A copy of a
+// file with several links has broken with its origin, and shares nothing with it.
+func (s *originScan) want(j *job, handle string) {
+	switch {
+	case j.low.isDir():
+		s.paths[j.rel] = j
+	case j.low.stat.Nlink > 1:
+		return
+	}
+	if handle != "" {
+		s.wanted[handle] = j
+	}
+}
+
 // indexConflict applies the rules for overlays that keep an index.
 func (r *restorer) indexConflict(low lowerEntry) *ConflictError {
 	switch {
 	case r.Mount.Config.NFSExport:
-		return &ConflictError{Reason: "the overlay is mounted with nfs_export=on, whose index would go stale"}
+		return &ConflictError{
+			Reason: "the overlay is mounted with nfs_export=on: its index says that the entry was deleted, and would make it unreadable",
+			Final:  true,
+		}
 	case r.Mount.Config.Index && !low.isDir() && low.stat.Nlink > 1:
 		return &ConflictError{Reason: "the lower entry is hard-linked and the overlay is mounted with index=on, whose link count would go wrong"}
 	}

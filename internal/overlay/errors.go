@@ -68,10 +68,11 @@ func (e *HiddenParentError) Error() string {
 func (e *HiddenParentError) Unwrap() error { return unix.ENOENT }
 
 // ConflictError says why bringing the lower entry back would confuse the kernel
-// about another one: errors.Is EOPNOTSUPP. Forcing goes ahead nonetheless.
+// about another one: errors.Is EOPNOTSUPP. Unless it is Final, forcing goes ahead.
 type ConflictError struct {
 	Reason string // what is in the way
 	Other  string // the other entry, relative to the overlay's root, if there is one
+	Final  bool   // forcing is refused, too: the entry would be unreadable
 }
 
 func (e *ConflictError) Error() string {

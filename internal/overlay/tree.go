@@ -60,7 +60,7 @@ func (r *restorer) planDir(ctx context.Context, top *job, rel string) error {
 	if err != nil {
 		return err
 	}
-	next := r.planEntry(dir, name, descent{dir: parent, path: parentPath(top.Path)})
+	next := r.planEntry(dir, name, &descent{dir: parent, path: parentPath(top.Path)})
 	dir.close()
 	if next != nil {
 		r.walk(ctx, *next)
@@ -100,11 +100,10 @@ func (r *restorer) reachAll() error {
 
 // descent is a directory to look into.
 type descent struct {
-	dir      Dir
-	path     string // as the caller names it, "" for the root directory
-	unmerged bool   // it, or one above it, is opaque until the flush
-	// elsewhere says that the path does not lead here: something is mounted over
-	// it, or over a directory above it.
+	dir       Dir
+	path      string // as the caller names it, "" for the root directory
+	unmerged  bool   // it, or one above it, is opaque until the flush
+	checked   bool   // whether path leads here, see elsewhere
 	elsewhere error
 }
 
@@ -119,14 +118,13 @@ func (r *restorer) walk(ctx context.Context, top descent) {
 			r.failAt(at.path, errInterrupted)
 			return
 		}
-		at.elsewhere = r.checkPath(at)
 		names, dir, err := readUpper(layers, at.dir)
 		if err != nil {
 			r.failAt(at.path, err)
 			continue
 		}
 		for _, name := range names {
-			if next := r.planEntry(dir, name, at); next != nil {
+			if next := r.planEntry(dir, name, &at); next != nil {
 				todo = append(todo, *next)
 			}
 		}
@@ -134,10 +132,11 @@ func (r *restorer) walk(ctx context.Context, top descent) {
 	}
 }
 
-// checkPath makes sure that what is found in a directory of the layers is what
-// the path leads to.
-func (r *restorer) checkPath(at descent) error {
-	if at.elsewhere != nil {
+// elsewhere makes sure, once for a directory, that its path leads to what the
+// layers have there. It does not where something is mounted over it, or over a
+// directory above it.
+func (r *restorer) elsewhere(at *descent) error {
+	if at.checked {
 		return at.elsewhere
 	}
 	path := at.path
@@ -146,8 +145,9 @@ func (r *restorer) checkPath(at descent) error {
 	}
 	dir, err := r.resolve(path)
 	if err == nil && dir.rel != at.dir.Rel {
-		return errElsewhere
+		err = errElsewhere
 	}
+	at.checked, at.elsewhere = true, err
 	return err
 }
 
@@ -171,7 +171,7 @@ func (r *restorer) failAt(path string, err error) {
 
 // planEntry plans one upper entry of a directory. It returns the directory to
 // look into next, if there is one.
-func (r *restorer) planEntry(dir *openDir, name string, at descent) *descent {
+func (r *restorer) planEntry(dir *openDir, name string, at *descent) *descent {
 	j := &job{
 		Result: Result{Path: at.path + "/" + name}, parent: at.path, name: name,
 		rel: joinRel(dir.Rel, name), throughUpper: at.unmerged,
@@ -201,10 +201,12 @@ func (r *restorer) planEntry(dir *openDir, name string, at descent) *descent {
 		return nil
 	case up.isDir() && hasLower && low.isDir():
 		return r.planMerged(dir, j, at)
-	case at.elsewhere != nil:
-		r.failAt(j.Path, at.elsewhere)
+	}
+	if err := r.elsewhere(at); err != nil {
+		r.failAt(j.Path, err)
 		return nil
-	case up.whiteout:
+	}
+	if up.whiteout {
 		r.jobs = append(r.jobs, j)
 		r.plan(j)
 		return nil
@@ -235,18 +237,18 @@ func (r *restorer) planDrop(j *job) {
 }
 
 // planMerged plans for an upper directory over a lower one.
-func (r *restorer) planMerged(dir *openDir, j *job, at descent) *descent {
+func (r *restorer) planMerged(dir *openDir, j *job, at *descent) *descent {
 	redirect, err := dir.layers.redirectOf(dir.upper, j.name)
 	opaque := false
 	if err == nil {
 		opaque, err = dir.layers.isOpaque(dir.upper, j.name)
 	}
+	if err == nil && (redirect != "" || opaque) {
+		err = r.elsewhere(at)
+	}
 	switch {
 	case err != nil:
 		r.failAt(j.Path, err)
-		return nil
-	case at.elsewhere != nil && (redirect != "" || opaque):
-		r.failAt(j.Path, at.elsewhere)
 		return nil
 	case redirect != "": // another directory was moved here
 		r.jobs = append(r.jobs, j)
@@ -261,9 +263,8 @@ func (r *restorer) planMerged(dir *openDir, j *job, at descent) *descent {
 		r.intend(j, ActMerge, MethodRemount)
 	}
 	return &descent{
-		dir:       Dir{Rel: j.rel, inUpper: true, lowers: j.low.dirs},
-		path:      j.Path,
-		unmerged:  at.unmerged || opaque,
-		elsewhere: at.elsewhere,
+		dir:      Dir{Rel: j.rel, inUpper: true, lowers: j.low.dirs},
+		path:     j.Path,
+		unmerged: at.unmerged || opaque,
 	}
 }
