@@ -60,7 +60,7 @@ func (r *restorer) planDir(ctx context.Context, top *job, rel string) error {
 	if err != nil {
 		return err
 	}
-	next := r.planEntry(dir, name, &descent{dir: parent, path: parentPath(top.Path)})
+	next := r.planEntry(ctx, dir, name, &descent{dir: parent, path: parentPath(top.Path)})
 	dir.close()
 	if next != nil {
 		r.walk(ctx, *next)
@@ -116,7 +116,7 @@ func (r *restorer) walk(ctx context.Context, top descent) {
 		todo = todo[:len(todo)-1]
 		if ctx.Err() != nil {
 			r.failAt(at.path, errInterrupted)
-			return
+			continue
 		}
 		names, dir, err := readUpper(layers, at.dir)
 		if err != nil {
@@ -124,7 +124,7 @@ func (r *restorer) walk(ctx context.Context, top descent) {
 			continue
 		}
 		for _, name := range names {
-			if next := r.planEntry(dir, name, &at); next != nil {
+			if next := r.planEntry(ctx, dir, name, &at); next != nil {
 				todo = append(todo, *next)
 			}
 		}
@@ -171,7 +171,7 @@ func (r *restorer) failAt(path string, err error) {
 
 // planEntry plans one upper entry of a directory. It returns the directory to
 // look into next, if there is one.
-func (r *restorer) planEntry(dir *openDir, name string, at *descent) *descent {
+func (r *restorer) planEntry(ctx context.Context, dir *openDir, name string, at *descent) *descent {
 	j := &job{
 		Result: Result{Path: at.path + "/" + name}, parent: at.path, name: name,
 		rel: joinRel(dir.Rel, name), throughUpper: at.unmerged,
@@ -204,6 +204,10 @@ func (r *restorer) planEntry(dir *openDir, name string, at *descent) *descent {
 	}
 	if err := r.elsewhere(at); err != nil {
 		r.failAt(j.Path, err)
+		return nil
+	}
+	if ctx.Err() != nil { // a current kernel's ioctl would act at once
+		r.failAt(j.Path, errInterrupted)
 		return nil
 	}
 	if up.whiteout {
