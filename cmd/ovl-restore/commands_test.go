@@ -51,6 +51,7 @@ func scriptCommands() map[string]scriptCommand {
 		"json":      cmdJSON,
 		"divided":   cmdDivided,
 		"shared":    cmdShared,
+		"whole":     cmdWhole,
 	}
 }
 
@@ -66,7 +67,7 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 	} else {
 		ts.Check(err)
 	}
-	ts.Logf("[stdout]\n%s[stderr]\n%s[exit %d]", ts.ReadFile("stdout"), ts.ReadFile("stderr"), got)
+	ts.Logf("[exit %d]", got)
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
 	}
@@ -149,19 +150,14 @@ func cmdLs(ts *testscript.TestScript, neg bool, args []string) {
 
 // cmdTree prints all that is to know about files and the trees below them; two
 // of its outputs are equal if nothing was changed. Names are printed relative to
-// each argument, so that a file can be compared with its backup. Merged
-// directories are the upper's: -files leaves directories out.
+// each argument, so that a file can be compared with its backup.
 func cmdTree(ts *testscript.TestScript, neg bool, args []string) {
 	out := ts.Stdout()
 	fmt.Fprint(out) // nothing is an answer, too
-	filesOnly := len(args) > 0 && args[0] == "-files"
-	if filesOnly {
-		args = args[1:]
-	}
 	for _, root := range arg(ts, neg, args, 1) {
 		root = ts.MkAbs(root)
-		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() && filesOnly {
+		err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+			if err != nil {
 				return err
 			}
 			line, err := describeFile(path)
@@ -253,7 +249,8 @@ func cmdStrip(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // cmdWhiteouts fills the directory below DIR/lower with N files, and the one
-// below DIR/upper with as many whiteouts: whiteouts DIR SUB N
+// below DIR/upper with as many whiteouts, and writes their paths in the merged
+// view to DIR/SUB.list: whiteouts DIR SUB N
 func cmdWhiteouts(ts *testscript.TestScript, neg bool, args []string) {
 	arg(ts, neg, args, 3)
 	n, err := strconv.Atoi(args[2])
@@ -263,11 +260,14 @@ func cmdWhiteouts(ts *testscript.TestScript, neg bool, args []string) {
 	for _, dir := range []string{lower, upper} {
 		ts.Check(os.MkdirAll(dir, 0o755))
 	}
+	var list strings.Builder
 	for i := range n {
 		name := fmt.Sprintf("/%05d", i)
+		list.WriteString(filepath.Join(ts.MkAbs(args[0]), "merged", args[1]) + name + "\n")
 		ts.Check(os.WriteFile(lower+name, []byte("lower\n"), 0o644))
 		ts.Check(unix.Mknod(upper+name, unix.S_IFCHR, 0))
 	}
+	ts.Check(os.WriteFile(filepath.Join(ts.MkAbs(args[0]), args[1]+".list"), []byte(list.String()), 0o644))
 }
 
 // cmdSetattr changes what testscript cannot: setattr [-mtime SECONDS] [-uid N]
@@ -443,6 +443,28 @@ func cmdDivided(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%d restored, %d failed, %d entries in the upper", len(restored), len(failed), len(upper))
 	}
 	ts.Logf("%d restored, %d failed", len(restored), len(failed))
+}
+
+// cmdWhole asserts that the N paths of whiteouts are all back: whole DIR SUB N
+func cmdWhole(ts *testscript.TestScript, neg bool, args []string) {
+	arg(ts, neg, args, 3)
+	total, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	base := ts.MkAbs(args[0])
+	listed, err := os.ReadDir(filepath.Join(base, "merged", args[1]))
+	ts.Check(err)
+	upper, err := os.ReadDir(filepath.Join(base, "upper", args[1]))
+	ts.Check(err)
+	if len(listed) != total || len(upper) != 0 {
+		ts.Fatalf("%d entries in the merged view, %d in the upper", len(listed), len(upper))
+	}
+	for _, e := range listed {
+		data, err := os.ReadFile(filepath.Join(base, "merged", args[1], e.Name()))
+		ts.Check(err)
+		if string(data) != "lower\n" {
+			ts.Fatalf("%s: %q", e.Name(), data)
+		}
+	}
 }
 
 // cmdShared asserts that of two processes with the N paths of whiteouts one at

@@ -36,11 +36,23 @@ func explain(err error) explanation {
 			e.reason, e.detail = reason, "tried "+tried
 		}
 	case errors.As(err, &call) && e.reason == call.Error():
-		e.reason = call.Op + ": " + call.Errno.Error() // errno and path are named anyway
+		e.reason = callReason(call)
 	default:
 		e.reason = withoutErrno(err)
 	}
 	return e
+}
+
+// callReason tells of an ioctl that failed, without errno and path, which are
+// named anyway. What any other way would say, it says in the same words.
+func callReason(call *ioctl.Error) string {
+	switch call.Errno {
+	case ioctl.ErrOtherFS:
+		return "the path is not on this overlay"
+	case unix.ENOENT, unix.ENOTDIR:
+		return call.Errno.Error()
+	}
+	return call.Op + ": " + call.Errno.Error()
 }
 
 // withoutErrno is an error's text without the words of errnos that mean

@@ -86,5 +86,10 @@ func newJSONResult(r overlay.Result) jsonResult {
 }
 
 func newJSONError(err error) *jsonError {
-	return &jsonError{Errno: errnoName(err), Message: err.Error(), Hint: hint(err)}
+	e := explain(err)
+	message := e.reason
+	if e.detail != "" {
+		message += "; " + e.detail
+	}
+	return &jsonError{Errno: e.errno, Message: message, Hint: e.hint}
 }
