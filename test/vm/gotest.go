@@ -10,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // sourceDir is where the guest finds the tested packages: each test binary in
@@ -61,11 +62,23 @@ func (b TestBinary) Files() []File {
 	return files
 }
 
-// GoTest runs a package's tests in the guest and returns how each ended. args
-// are flags of the test binary, such as -test.run=TestX. An error means that
-// the guest failed; the tests that had run by then are returned all the same.
+// stallLimit is how long tests may say nothing: many times what the slowest
+// takes.
+const stallLimit = 5 * time.Minute
+
+// GoTest runs a package's tests in the guest and returns how each ended; output
+// gets what they print as it comes. args are flags of the test binary, such as
+// -test.run=TestX. An error means that the guest failed, or that nothing was
+// heard of it for five minutes; the tests that had run by then are returned all
+// the same.
 func (v *VM) GoTest(ctx context.Context, b TestBinary, output io.Writer, args ...string) (*TestRun, error) {
-	r, err := v.Run(ctx, Command{
+	watched, watch := watchStalls(ctx, stallLimit)
+	defer watch.stop()
+	if output == nil {
+		output = io.Discard
+	}
+	output = io.MultiWriter(watch, output)
+	r, err := v.Run(watched, Command{
 		// A test that calls os.Exit(0) must not pass for the end of the tests.
 		Args:   append([]string{b.Program(), "-test.v=test2json", "-test.paniconexit0"}, args...),
 		Dir:    b.Dir(),

@@ -4,6 +4,7 @@ package vm_test
 
 import (
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -12,12 +13,13 @@ import (
 	"github.com/ovl-restore/ovl-restore/test/vm"
 )
 
-// guestLimit ends a guest that hangs: far more than the slowest package takes.
-const guestLimit = 10 * time.Minute
+// guestLimit ends a guest that goes on for ever: far more than all packages
+// take together.
+const guestLimit = 20 * time.Minute
 
 // TestGuests runs the tests of vm.Packages on each kernel, stock and patched,
 // and reports each of them as a subtest. OVL_VM_RUN selects tests in the
-// guests, as -run does.
+// guests, as -run does. What the guests print can be followed in build/vm/log.
 func TestGuests(t *testing.T) {
 	if testing.Short() {
 		t.Skip("boots virtual machines")
@@ -44,19 +46,19 @@ func TestGuests(t *testing.T) {
 		for _, variant := range vm.Variants(root, series) {
 			t.Run(series+"/"+string(variant), func(t *testing.T) {
 				t.Parallel()
-				runGuest(t, series, variant, tests, files)
+				runGuest(t, guestLog(t, root, series, variant), series, variant, tests, files)
 			})
 		}
 	}
 }
 
-func runGuest(t *testing.T, series string, variant vm.Variant, tests []vm.TestBinary, files []vm.File) {
-	ctx, cancel := context.WithTimeout(t.Context(), guestLimit)
-	defer cancel()
-	kernel, err := vm.Prepare(ctx, series, variant)
+func runGuest(t *testing.T, log io.Writer, series string, variant vm.Variant, tests []vm.TestBinary, files []vm.File) {
+	kernel, err := vm.Prepare(t.Context(), series, variant)
 	if err != nil {
 		t.Fatal(err)
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), guestLimit)
+	defer cancel()
 	guest, err := vm.Boot(ctx, vm.Config{Kernel: kernel, Files: files, Memory: 1024})
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +74,7 @@ func runGuest(t *testing.T, series string, variant vm.Variant, tests []vm.TestBi
 		args = append(args, "-test.run="+pattern)
 	}
 	for _, b := range tests {
-		run, err := guest.GoTest(ctx, b, nil, args...)
+		run, err := guest.GoTest(ctx, b, log, args...)
 		t.Run(b.Package[len("./"):], func(t *testing.T) {
 			if os.Getenv("OVL_VM_RUN") != "" && len(run.Tests) == 0 {
 				t.Skip("OVL_VM_RUN selects nothing here")
@@ -87,6 +89,25 @@ func runGuest(t *testing.T, series string, variant vm.Variant, tests []vm.TestBi
 	if err := guest.Shutdown(ctx); err != nil {
 		t.Error(err)
 	}
+}
+
+// guestLog opens the file that a guest's tests print to.
+func guestLog(t *testing.T, root, series string, variant vm.Variant) *os.File {
+	t.Helper()
+	dir := filepath.Join(root, "build/vm/log")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(dir, series+"-"+string(variant)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return f
 }
 
 // forbidCaching keeps the go command from taking this run's result for the
