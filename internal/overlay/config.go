@@ -79,11 +79,26 @@ func parseConfig(options string) Config {
 			c.Metacopy = value == "on"
 		case "volatile":
 			c.Volatile = true
+		case "fsync": // what newer kernels show for volatile
+			c.Volatile = value == "volatile"
 		case "redirect_dir":
 			c.Redirect = value
 		}
 	}
 	return c
+}
+
+// ParseLowers reads layers as the option lowerdir has them: the lowers, topmost
+// first, and the data-only ones.
+func ParseLowers(option string) (lowers, data []string) {
+	l, d := splitLowers(option)
+	for _, p := range l {
+		lowers = append(lowers, p.Path)
+	}
+	for _, p := range d {
+		data = append(data, p.Path)
+	}
+	return lowers, data
 }
 
 // splitLowers splits a lowerdir value: layers are separated by ':', data-only
