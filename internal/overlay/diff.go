@@ -5,39 +5,258 @@ package overlay
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Diff reports how the merged view differs from the image, in a stable order:
 // the entries of a directory sorted by name, each directory before what is in
-// it. It stops at the first error of report and returns it. Nothing is written,
-// and the merged view itself is not read.
+// it. It stops at the first error of report and returns it, and when ctx is
+// done. Nothing is written, and the merged view itself is not read.
 func (o *Overlay) Diff(ctx context.Context, opts DiffOptions, report func(Deviation) error) error {
-	if _, err := o.Upper(); err != nil {
+	layers, err := o.Layers()
+	if err != nil {
 		return err
 	}
-	if _, err := o.Lowers(); err != nil {
-		return err
+	if opts.Content {
+		if err := o.reachData(layers); err != nil {
+			return err
+		}
+		defer closeLayers(layers.data)
 	}
-	return o.layers().Diff(ctx, opts, report)
+	return layers.Diff(ctx, opts, report)
 }
 
-// Diff is the comparison of layers that were opened by OpenLayers, or reached.
+// Layers reaches all layers that directories are made of. They belong to the
+// Overlay.
+func (o *Overlay) Layers() (*Layers, error) {
+	if _, err := o.Upper(); err != nil {
+		return nil, err
+	}
+	if _, err := o.Lowers(); err != nil {
+		return nil, err
+	}
+	return o.layers(), nil
+}
+
+// reachData reaches the data-only layers, whose files show under other names
+// only, so that nothing can be compared to know them by.
+func (o *Overlay) reachData(l *Layers) error {
+	for _, path := range o.Mount.Config.DataOnly {
+		layer, err := o.reachNamed(path)
+		if err != nil {
+			closeLayers(l.data)
+			return err
+		}
+		l.data = append(l.data, layer)
+	}
+	return nil
+}
+
+func (o *Overlay) reachNamed(path LayerPath) (*Layer, error) {
+	unreached := &UnreachedError{Layer: "data-only lower", Path: path.Path}
+	for c := range o.candidates(path) {
+		if !c.named {
+			continue
+		}
+		layer, err := openCandidate(path, c)
+		if err == nil {
+			layer.Sure = Named
+			return layer, nil
+		}
+		unreached.Tried = append(unreached.Tried, Attempt{c.how, err})
+	}
+	return nil, unreached
+}
+
+func closeLayers(layers []*Layer) {
+	for _, l := range layers {
+		_ = l.root.Close()
+	}
+}
+
+// Diff is Overlay.Diff for layers that were opened by OpenLayers.
 func (l *Layers) Diff(ctx context.Context, opts DiffOptions, report func(Deviation) error) error {
-	return errors.ErrUnsupported
+	c := &comparer{layers: l, opts: opts, kinds: opts.kinds()}
+	for _, rel := range topPaths(opts.Paths) {
+		w := &walk{visit: c.visit, failed: c.failed}
+		w.report = func(n *node, r *record) error { return c.report(n, r, report) }
+		if err := w.run(ctx, l.top(rel)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// top is where a walk to rel begins.
+func (l *Layers) top(rel string) *node {
+	return &node{image: l.rootDir().lowers, imageType: modeDir, only: onlyPath(rel)}
+}
+
+// topPaths sorts paths and leaves out those below another one.
+func topPaths(paths []string) []string {
+	if len(paths) == 0 {
+		return []string{"."}
+	}
+	paths = slices.Clone(paths)
+	// As if the separator came before all other bytes, as in a walk.
+	slices.SortFunc(paths, func(a, b string) int {
+		return slices.Compare(strings.Split(a, "/"), strings.Split(b, "/"))
+	})
+	kept := paths[:0]
+	for _, p := range paths {
+		if p == "." {
+			return []string{"."}
+		}
+		if len(kept) > 0 {
+			if _, ok := below(kept[len(kept)-1], p); ok {
+				continue
+			}
+		}
+		kept = append(kept, p)
+	}
+	return kept
+}
+
+// failed is told of what could not be read.
+func (c *comparer) failed(path string, err error) error {
+	if c.opts.Failed == nil {
+		return fmt.Errorf("compare %q: %w", path, err)
+	}
+	c.opts.Failed(path, err)
+	return nil
+}
+
+// report makes a deviation of a record.
+func (c *comparer) report(n *node, r *record, report func(Deviation) error) error {
+	if len(n.only) > 1 && r != &n.self && r.kind != Deleted && r.kind != TypeChanged {
+		return nil // in the way of what was asked for, but not hiding it
+	}
+	path := n.pathOf(r)
+	if c.opts.Match != nil && !c.opts.Match(path) {
+		return nil
+	}
+	dev := Deviation{
+		Path:     path,
+		Kind:     r.kind,
+		Type:     FileType(modeTypeOf(r.typ)),
+		Image:    FileType(modeTypeOf(r.image)),
+		Fields:   Fields(r.fields),
+		Compared: r.compared,
+	}
+	var x *extra
+	switch {
+	case r == &n.self:
+		x = &n.selfExtra
+	case r.extra != 0:
+		x = &n.extra[r.extra-1]
+	default:
+		return report(dev)
+	}
+	dev.Hides, dev.From, dev.Size, dev.Blocks = x.hides, x.from, x.size, x.blocks
+	return report(dev)
 }
 
 // LayerOptions say what the layers of an overlay that is not mounted mean.
 type LayerOptions struct {
 	// UserXattr reads user.overlay.* attributes instead of trusted.overlay.*. An
-	// upper whose root directory tells is believed without.
+	// upper whose root directory has such attributes is believed without.
 	UserXattr bool
 }
 
 // OpenLayers opens the layers of an overlay that is not mounted: the upper, and
-// the lowers, topmost first. Close them after use.
-func OpenLayers(upper string, lowers []string, opts LayerOptions) (*Layers, error) {
-	return nil, errors.ErrUnsupported
+// the lowers, topmost first. Redirects and metacopies are followed. Close them
+// after use.
+//
+// A lower that is the merged directory of a mounted overlay with the same upper
+// is refused: all copies would look equal to the image there.
+func OpenLayers(upper string, lowers []string, opts LayerOptions) (_ *Layers, err error) {
+	l := &Layers{redirect: true, metacopy: true}
+	defer func() {
+		if err != nil {
+			_ = l.Close()
+		}
+	}()
+	if l.upper, err = openNamed(upper); err != nil {
+		return nil, fmt.Errorf("open the upper: %w", err)
+	}
+	for _, path := range lowers {
+		layer, err := openNamed(path)
+		if err != nil {
+			return nil, fmt.Errorf("open the lower: %w", err)
+		}
+		l.lowers = append(l.lowers, layer)
+		if err := l.refuseMerged(layer); err != nil {
+			return nil, fmt.Errorf("the lower %q: %w", path, err)
+		}
+	}
+	l.prefix = Config{UserXattr: opts.UserXattr || l.tellsUserXattr()}.xattrPrefix()
+	return l, nil
+}
+
+func openNamed(path string) (*Layer, error) {
+	f, err := os.OpenFile(path, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &Layer{Path: path, How: "path " + path, Where: absOrAsIs(path), Sure: Named, root: f}, nil
+}
+
+// errMergedLower: see OpenLayers.
+var errMergedLower = errors.New("it is not the image, but the merged directory, or the upper itself")
+
+func (l *Layers) refuseMerged(lower *Layer) error {
+	var up, low unix.Stat_t
+	if err := errors.Join(unix.Fstat(l.upper.fd(), &up), unix.Fstat(lower.fd(), &low)); err != nil {
+		return err
+	}
+	if up.Dev == low.Dev && up.Ino == low.Ino {
+		return errMergedLower
+	}
+	mounts, err := Mounts()
+	if err != nil {
+		return err
+	}
+	for _, m := range mounts {
+		if m.Dev != low.Dev {
+			continue
+		}
+		for _, path := range m.Config.Upper.spellings() {
+			var st unix.Stat_t
+			if filepath.IsAbs(path) && unix.Stat(path, &st) == nil && st.Dev == up.Dev && st.Ino == up.Ino {
+				return errMergedLower
+			}
+		}
+	}
+	return nil
+}
+
+// tellsUserXattr says that a mount with userxattr has left its marks on the
+// upper's root directory.
+func (l *Layers) tellsUserXattr() bool {
+	var buf []byte
+	fd, err := openBeneath(l.upper.fd(), ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return false
+	}
+	defer closeFD(fd)
+	list, err := listXattrsOf(fd, &buf)
+	return err == nil && strings.Contains("\x00"+string(list), "\x00user.overlay.") &&
+		!strings.Contains("\x00"+string(list), "\x00trusted.overlay.")
 }
 
 // Close closes layers that OpenLayers opened. Those of an Overlay are its own.
-func (l *Layers) Close() error { return nil }
+func (l *Layers) Close() error {
+	var errs []error
+	for _, layer := range append(append([]*Layer{l.upper}, l.lowers...), l.data...) {
+		if layer != nil {
+			errs = append(errs, layer.root.Close())
+		}
+	}
+	return errors.Join(errs...)
+}

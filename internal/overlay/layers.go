@@ -39,6 +39,8 @@ type Layers struct {
 	redirect bool   // whether the mount follows redirects
 	upper    *Layer
 	lowers   []*Layer // topmost first, data-only ones left out
+	data     []*Layer // the data-only ones, where they were asked for
+	metacopy bool     // whether the mount follows metacopies
 }
 
 // place is a directory of one layer.

@@ -113,6 +113,7 @@ func (o *Overlay) layers() *Layers {
 	l := &Layers{
 		prefix:   o.Mount.Config.xattrPrefix(),
 		redirect: o.Mount.Config.Redirect != "nofollow",
+		metacopy: o.Mount.Config.Metacopy || metacopyByDefault(),
 	}
 	if o.upper != nil && o.upper.err == nil {
 		l.upper = o.upper.layers[0]
