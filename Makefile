@@ -81,7 +81,7 @@ kernel-patches: ## the kernel patches, written anew from those repositories
 
 # The kernel patches, for longer and on more than make test does. The debug
 # kernels take ten minutes each to build, once for each change of the patches.
-.PHONY: test-kernel-race test-kernel-debug
+.PHONY: test-kernel-race test-kernel-debug test-kernel-32 test-kernel-powercut
 kernel_tests = go test -count=1 -timeout 3h -tags vmlong -v ./test/vm -run '^TestKernel$$'
 
 test-kernel-race: ## eight threads for a minute on the same names, in the kernels in QEMU
@@ -89,6 +89,12 @@ test-kernel-race: ## eight threads for a minute on the same names, in the kernel
 
 test-kernel-debug: ## the kernel tests and the race, with lockdep and KASAN
 	OVL_RACE=60s OVL_VM_VARIANT=debug $(kernel_tests)
+
+test-kernel-32: ## the kernel tests as a 32-bit program on the 64-bit kernels
+	OVL_VM_GOARCH=386 $(kernel_tests)
+
+test-kernel-powercut: ## cut the guests' power while names are restored
+	go test -count=1 -timeout 1h -tags vmlong -v ./test/vm -run '^TestRestorePowerCut$$'
 
 .PHONY: $(SUMMARY)
 $(SUMMARY):

@@ -12,15 +12,20 @@ import (
 	"sync"
 )
 
-// goBuild runs the go command for a static linux/amd64 program and returns the
-// path of what it writes, under build/vm/bin. The go command's cache makes
-// repetition cheap; the name tells programs apart.
+// goBuild runs the go command for a static program and returns the path of what
+// it writes, under build/vm/bin. The go command's cache makes repetition cheap;
+// the name tells programs apart. OVL_VM_GOARCH=386 makes 32-bit programs, which
+// the guests' kernels run as well.
 func goBuild(ctx context.Context, name string, args ...string) (string, error) {
 	root, err := Root(ctx)
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(root, "build/vm/bin")
+	arch := os.Getenv("OVL_VM_GOARCH")
+	if arch == "" {
+		arch = "amd64"
+	}
+	dir := filepath.Join(root, "build/vm/bin", arch)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("make a directory for guest programs: %w", err)
 	}
@@ -40,7 +45,7 @@ func goBuild(ctx context.Context, name string, args ...string) (string, error) {
 	}
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
 	}
