@@ -20,6 +20,10 @@ var errStale = fmt.Errorf("the upper changed while we looked: %w", unix.ESTALE)
 // act does what was planned. Before the first change it makes sure that the rest
 // can follow: the upper is proven and the flush is allowed.
 func (r *restorer) act(ctx context.Context) {
+	if r.opts.DryRun {
+		r.foresee(ctx)
+		return
+	}
 	r.actOn(ctx, r.pending())
 	// What an early kernel's ioctl did not do is left for the other way.
 	r.actOn(ctx, r.pending())
@@ -36,7 +40,20 @@ func (r *restorer) pending() []*job {
 	return jobs
 }
 
-func (r *restorer) actOn(ctx context.Context, jobs []*job) {
+// foresee says of each planned job whether it would be refused. What only writing
+// could tell, it does not know.
+func (r *restorer) foresee(ctx context.Context) {
+	jobs := r.pending()
+	r.prepareAll(ctx, jobs)
+	for _, j := range jobs {
+		if !j.settled() {
+			j.Status = StatusPlanned
+		}
+	}
+}
+
+// prepareAll prepares for the jobs that write to the upper, or fails them.
+func (r *restorer) prepareAll(ctx context.Context, jobs []*job) {
 	var writing []*job
 	for _, j := range jobs {
 		if j.Method == MethodRemount || j.Action == ActDiscard {
@@ -50,6 +67,10 @@ func (r *restorer) actOn(ctx context.Context, jobs []*job) {
 			}
 		}
 	}
+}
+
+func (r *restorer) actOn(ctx context.Context, jobs []*job) {
+	r.prepareAll(ctx, jobs)
 	for i, j := range jobs {
 		r.progress(2*len(r.jobs)-len(jobs)+i, len(r.jobs))
 		switch {
@@ -78,6 +99,12 @@ func (r *restorer) prepare(ctx context.Context, jobs []*job) error {
 	r.forget()
 	if err := r.mayFlush(); err != nil {
 		return err
+	}
+	if r.opts.DryRun {
+		if _, err := r.Upper(); err != nil {
+			return err
+		}
+		return r.refuseConflicts(ctx, jobs)
 	}
 	upper, err := r.ProvenUpper()
 	if err != nil {

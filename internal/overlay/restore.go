@@ -201,9 +201,6 @@ func (r *restorer) done(j *job, action Action, method Method) {
 func (r *restorer) intend(j *job, action Action, method Method) {
 	j.Action, j.Method = action, method
 	r.restored[j.Path] = true
-	if r.opts.DryRun {
-		j.Status = StatusPlanned
-	}
 }
 
 // plan decides what to do about one path. With a current kernel's ioctl, and
