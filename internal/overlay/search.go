@@ -71,31 +71,32 @@ func (s *search) fromRoot(layer int, path string) error {
 }
 
 // pathInLayer walks a path inside one layer, and returns the absolute path to
-// look for in the next. Only the last component can be a result, but an opaque
-// directory on the way ends the search after this layer too.
-func (s *search) pathInLayer(layer int, rel string) (next string, err error) {
-	root := s.layers.lowers[layer].fd()
-	dir, name, hides := ".", rel, false
+// look for in the next. Only the last component can be a result, but the
+// directories on the way have their say about the layers below: an opaque one
+// hides them, and a redirect changes the way there. An absolute redirect leads
+// out from under an opaque directory.
+func (s *search) pathInLayer(layer int, path string) (next string, err error) {
+	here, below, hides := ".", ".", false // the way in this layer, and in those below
 	for {
-		first, rest, more := strings.Cut(name, "/")
-		dirfd, err := openBeneath(root, dir, unix.O_RDONLY|unix.O_DIRECTORY)
+		name, rest, more := strings.Cut(path, "/")
+		dirfd, err := openBeneath(s.layers.lowers[layer].fd(), here, unix.O_RDONLY|unix.O_DIRECTORY)
 		if err != nil {
 			return "", err
 		}
 		if !more {
-			next, err := s.step(layer, dir, dirfd, first)
+			next, err := s.step(layer, here, dirfd, name)
 			closeFD(dirfd)
-			s.stop = s.stop || hides
-			if !strings.HasPrefix(next, "/") {
-				next = "/" + joinRel(dir, next)
+			if strings.HasPrefix(next, "/") {
+				return next, err
 			}
-			return next, err
+			s.stop = s.stop || hides
+			return "/" + joinRel(below, next), err
 		}
-		e, opaque, err := s.layers.passThrough(dirfd, first)
+		e, opaque, redirect, err := s.layers.passThrough(dirfd, name)
 		closeFD(dirfd)
 		if errors.Is(err, unix.ENOENT) {
 			s.stop = hides
-			return "/" + rel, nil
+			return "/" + joinRel(below, path), nil
 		}
 		if err != nil {
 			return "", err
@@ -104,18 +105,31 @@ func (s *search) pathInLayer(layer int, rel string) (next string, err error) {
 			s.stop = true
 			return "", nil
 		}
-		hides = hides || opaque
-		dir, name = joinRel(dir, first), rest
+		switch {
+		case opaque:
+			hides = true
+			below = joinRel(below, name)
+		case strings.HasPrefix(redirect, "/"):
+			hides = false
+			below = strings.Trim(redirect, "/")
+		case redirect != "":
+			below = joinRel(below, redirect)
+		default:
+			below = joinRel(below, name)
+		}
+		here, path = joinRel(here, name), rest
 	}
 }
 
 // passThrough reads a directory on the way to another entry.
-func (l *Layers) passThrough(dirfd int, name string) (e entry, opaque bool, err error) {
-	e, err = l.readEntry(dirfd, name)
-	if err == nil && e.isDir() {
-		opaque, err = l.isOpaque(dirfd, name)
+func (l *Layers) passThrough(dirfd int, name string) (e entry, opaque bool, redirect string, err error) {
+	if e, err = l.readEntry(dirfd, name); err != nil || !e.isDir() {
+		return e, false, "", err
 	}
-	return e, opaque, err
+	if opaque, err = l.isOpaque(dirfd, name); err == nil && !opaque {
+		redirect, err = l.redirectOf(dirfd, name)
+	}
+	return e, opaque, redirect, err
 }
 
 // isOpaque says whether the directory name hides what lies under it. The mark
