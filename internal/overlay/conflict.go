@@ -88,7 +88,11 @@ func (r *restorer) handleOf(low lowerEntry) string {
 		return ""
 	}
 	defer closeFD(fd)
-	handle, _, err := unix.NameToHandleAt(fd, name, 0)
+	return handleAt(fd, name)
+}
+
+func handleAt(dir int, name string) string {
+	handle, _, err := unix.NameToHandleAt(dir, name, 0)
 	if err != nil {
 		return ""
 	}

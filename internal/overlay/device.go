@@ -31,9 +31,10 @@ func (o *Overlay) onHiddenDevices(path string) iter.Seq[candidate] {
 			}
 			for _, rel := range endings(path) {
 				if !yield(candidate{
-					how:   fmt.Sprintf("%s in a private mount of %s", rel, device),
-					where: device + ":" + rel,
-					open:  func() (int, error) { return openBeneath(tree, rel, unix.O_PATH|unix.O_DIRECTORY) },
+					how:      fmt.Sprintf("%s in a private mount of %s", rel, device),
+					where:    device + ":" + rel,
+					onDevice: true,
+					open:     func() (int, error) { return openBeneath(tree, rel, unix.O_PATH|unix.O_DIRECTORY) },
 				}) {
 					closeFD(tree)
 					return

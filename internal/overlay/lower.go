@@ -4,6 +4,7 @@ package overlay
 
 import (
 	"errors"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,19 +28,54 @@ func (o *Overlay) Lowers() ([]*Layer, error) {
 	return o.lowers.layers, o.lowers.err
 }
 
+// reachLower takes the first candidate that something speaks for. One that
+// nothing speaks for or against does only if there is no better: another file
+// system may lie over the lower's path by now, or the lower may have moved.
 func (o *Overlay) reachLower(path LayerPath, above []*Layer) (*Layer, error) {
 	unreached := &UnreachedError{Layer: "lower", Path: path.Path}
+	var fallback *Layer
 	for c := range o.candidates(path) {
+		if fallback != nil && c.onDevice {
+			break
+		}
 		layer, err := o.tryLower(path, c, above)
 		o.trace("lower layer by "+c.how, path.Path, err)
-		if err == nil {
+		switch {
+		case err == nil && layer.Sure != Named:
+			if fallback != nil {
+				_ = fallback.root.Close()
+			}
 			return layer, nil
-		}
-		if c.named || !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR) {
+		case err == nil && fallback == nil:
+			fallback = layer
+		case err == nil:
+			_ = layer.root.Close()
+		case c.named || !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR):
 			unreached.Tried = append(unreached.Tried, Attempt{c.how, err})
 		}
 	}
-	return nil, unreached
+	if fallback == nil {
+		return nil, unreached
+	}
+	return fallback, nil
+}
+
+// sureOfLowers says whether something speaks for each lower that was reached.
+func (o *Overlay) sureOfLowers() bool {
+	return o.lowers != nil && !slices.ContainsFunc(o.lowers.layers, func(l *Layer) bool { return l.Sure == Named })
+}
+
+// reachNamedLowersAgain looks for the lowers once more, where one is known by
+// its name only: what shows by now may tell more.
+func (o *Overlay) reachNamedLowersAgain() {
+	if o.lowers == nil || o.sureOfLowers() {
+		return
+	}
+	for _, l := range o.lowers.layers {
+		_ = l.root.Close()
+	}
+	o.lowers = nil
+	_, _ = o.Lowers() // the error is kept, and is for who needs them
 }
 
 var (
@@ -117,6 +153,9 @@ func (o *Overlay) compareRoot(layer *Layer, higher []*Layer) (same, different in
 	}
 	for _, name := range names {
 		if o.hasName(higher, name) {
+			if o.isOriginOf(dir, higher, name) {
+				same++
+			}
 			continue
 		}
 		want, err := lstatAt(dir, name)
@@ -141,6 +180,22 @@ func (o *Overlay) compareRoot(layer *Layer, higher []*Layer) (same, different in
 		}
 	}
 	return same, different, nil
+}
+
+// isOriginOf says whether an upper entry was copied up from the candidate's
+// entry of that name: the upper keeps the file handle of what it copied.
+func (o *Overlay) isOriginOf(dir int, higher []*Layer, name string) bool {
+	if o.upper == nil || o.upper.err != nil || higher[0] != o.upper.layers[0] {
+		return false
+	}
+	upper, err := openBeneath(higher[0].fd(), o.rootRel(), unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return false
+	}
+	defer closeFD(upper)
+	origin, err := o.layers().xattr(upper, name, xattrOrigin)
+	key := originKey(origin)
+	return err == nil && key != "" && key == handleAt(dir, name)
 }
 
 // mayBeStale knows entries that the upper held until somebody changed it behind

@@ -21,7 +21,9 @@ type candidate struct {
 	// named: it lies where the mount options say. The others were looked for,
 	// and need evidence before they are believed.
 	named bool
-	open  func() (int, error) // O_PATH; called at once or not at all
+	// onDevice: it lies on a device that nobody sees, the last place to look.
+	onDevice bool
+	open     func() (int, error) // O_PATH; called at once or not at all
 }
 
 // candidates lists where a layer may be, the likeliest first:

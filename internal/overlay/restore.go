@@ -296,7 +296,7 @@ func (r *restorer) planRemount(j *job) {
 func (r *restorer) planWhiteout(j *job) {
 	if j.low == nil {
 		low, found, err := r.lowerOf(j)
-		j.orphan = err == nil && !found
+		j.orphan = err == nil && !found && r.sureOfLowers()
 		if err == nil && found {
 			j.low = &low
 		}

@@ -79,7 +79,7 @@ func wantNoTemporaryNames(t *testing.T, dir string) {
 // A test run asks and changes nothing.
 func TestDryRunChangesNothing(t *testing.T) {
 	onEach(t, func(t *testing.T, s *stage, opts RestoreOptions) {
-		s.fillLower("file", "dir/f", "shadow", "orphan")
+		s.fillLower("file", "dir/f", "shadow", "orphan", "visible")
 		s.mount()
 		s.remove("file", "dir", "orphan")
 		s.write("shadow", "edited")

@@ -197,7 +197,7 @@ func (r *restorer) planEntry(ctx context.Context, dir *openDir, name string, at 
 		j.low = &low
 	}
 	switch {
-	case up.whiteout && !hasLower: // it makes no difference to what is seen
+	case up.whiteout && !hasLower && r.sureOfLowers(): // it makes no difference to what is seen
 		return nil
 	case up.isDir() && hasLower && low.isDir():
 		return r.planMerged(dir, j, at)

@@ -17,6 +17,7 @@ import (
 // at together, since each look lists the directory.
 func (r *restorer) verify() {
 	r.forget()
+	r.reachNamedLowersAgain()
 	failed := r.verifyAll()
 	if len(failed) == 0 || r.dirty {
 		r.blame(failed)
@@ -120,7 +121,7 @@ func stir(dir int) error {
 }
 
 // shouldShow says whether the name is to exist in the merged view.
-func (j *job) shouldShow() bool { return j.Action != ActRemove && !j.orphan }
+func (j *job) shouldShow() bool { return !j.orphan }
 
 var (
 	errNotListed  = errors.New("its directory does not list it")
@@ -131,6 +132,9 @@ var (
 // check looks at one path of an open merged directory.
 func (r *restorer) check(dir int, j *job, listed bool) error {
 	got, err := lstatAt(dir, j.name)
+	if listed == (err == nil) && listed != j.shouldShow() {
+		r.reconsider(j, &got, listed)
+	}
 	if !j.shouldShow() {
 		if err == nil || listed {
 			return errStillThere
@@ -157,6 +161,15 @@ func (r *restorer) check(dir int, j *job, listed bool) error {
 		return nil // its attributes remain the upper's
 	}
 	return r.checkEntry(j, &got)
+}
+
+// reconsider is for a name that is there against expectation, or not: where a
+// lower was known by its name only, the expectation may have been wrong.
+func (r *restorer) reconsider(j *job, got *unix.Stat_t, shows bool) {
+	low, found, err := r.lowerOf(j)
+	if err == nil && found == shows && (!shows || equalAttributes(&low.stat, got)) {
+		j.orphan = !found
+	}
 }
 
 // checkEntry says whether what shows is the lower's entry. A current kernel
