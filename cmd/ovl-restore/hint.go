@@ -51,8 +51,9 @@ func callReason(call *ioctl.Error) string {
 		return "the path is not on this overlay"
 	case unix.ENOENT, unix.ENOTDIR:
 		return call.Errno.Error()
+	default:
+		return call.Op + ": " + call.Errno.Error()
 	}
-	return call.Op + ": " + call.Errno.Error()
 }
 
 // withoutErrno is an error's text without the words of errnos that mean

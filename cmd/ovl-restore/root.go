@@ -40,7 +40,7 @@ const example = `  # bring back one file
   # an old copy shadows the new image's file: drop it (a backup is kept)
   ovl-restore --discard /etc /etc/ssl/openssl.cnf
 
-  # what a removed package took away, on all of the system
+  # what a removed package took away, where the root is one overlay
   ovl-restore --package busybox /
 
   # ten thousand names from another program
