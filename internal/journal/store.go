@@ -112,7 +112,7 @@ func locate(upper *os.File, path string) (parent *os.File, name string, err erro
 }
 
 // makeDir opens a directory for its owner only, making it if it is missing. A
-// symbolic link in its place is refused.
+// symbolic link in its place is refused, and so is a directory of somebody else.
 func makeDir(parent *os.File, name string) (*os.File, error) {
 	err := unix.Mkdirat(int(parent.Fd()), name, 0o700)
 	if err != nil && !errors.Is(err, unix.EEXIST) {
@@ -120,14 +120,31 @@ func makeDir(parent *os.File, name string) (*os.File, error) {
 	}
 	made := err == nil
 	dir, err := openAt(parent, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-	if err != nil || !made {
-		return dir, err
+	if err != nil {
+		return nil, err
 	}
-	if err := parent.Sync(); err != nil {
+	if err = checkOwner(dir); err == nil && made {
+		err = parent.Sync()
+	}
+	if err != nil {
 		_ = dir.Close()
 		return nil, err
 	}
 	return dir, nil
+}
+
+// checkOwner refuses a directory that somebody else could take backups from, or
+// put them into. It may have been there before us, where anybody may make one.
+func checkOwner(dir *os.File) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(dir.Fd()), &st); err != nil {
+		return err
+	}
+	if int(st.Uid) != os.Geteuid() || st.Mode&0o022 != 0 {
+		return fmt.Errorf("%q belongs to user %d with mode %04o, so others could change it: %w",
+			dir.Name(), st.Uid, st.Mode&0o7777, unix.EPERM)
+	}
+	return nil
 }
 
 func openAt(dir *os.File, name string, flags int, mode uint32) (*os.File, error) {

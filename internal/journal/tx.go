@@ -24,6 +24,7 @@ type Tx struct {
 	log    *os.File
 	backup *os.File
 	kept   int
+	size   int64 // of the log
 }
 
 // record is one line of log.jsonl.
@@ -84,7 +85,8 @@ func (tx *Tx) Link(dirfd int, name, rel string) (where string, err error) {
 }
 
 // Move takes dirfd/name away in one rename, a directory with all that is in it.
-// The move is on disk when Move returns.
+// The move is on disk when Move returns. An error with where set says that the
+// entry was moved there, but is perhaps not on disk yet.
 func (tx *Tx) Move(dirfd int, name, rel string) (where string, err error) {
 	return tx.keep("move", rel, func(backup int, n string) error {
 		return unix.Renameat(dirfd, name, backup, n)
@@ -101,18 +103,18 @@ func (tx *Tx) Note(what, rel string) error {
 }
 
 func (tx *Tx) keep(op, rel string, do func(backup int, n string) error) (string, error) {
-	n := tx.kept + 1
+	tx.kept++ // also where it then fails: a number in the log means one attempt
+	n := tx.kept
 	where := filepath.Join(tx.store.path, "tx", tx.ID, "backup", strconv.Itoa(n))
 	err := tx.write(withPath(record{Op: op, N: n}, rel))
 	if err == nil {
 		err = do(int(tx.backup.Fd()), strconv.Itoa(n))
 	}
-	if err == nil {
-		tx.kept = n
-		err = tx.backup.Sync()
-	}
 	if err != nil {
 		return "", fmt.Errorf("keep a backup as %q: %w", where, err)
+	}
+	if err := tx.backup.Sync(); err != nil {
+		return where, fmt.Errorf("make the backup %q durable: %w", where, err)
 	}
 	return where, nil
 }
@@ -139,9 +141,13 @@ func (tx *Tx) write(r record) error {
 	if err != nil {
 		return err
 	}
-	if _, err := tx.log.Write(append(line, '\n')); err != nil {
-		return err
+	line = append(line, '\n')
+	if _, err := tx.log.Write(line); err != nil {
+		// A disk that is full may have taken half of it, which the next line
+		// would be appended to.
+		return errors.Join(err, tx.log.Truncate(tx.size))
 	}
+	tx.size += int64(len(line))
 	return tx.log.Sync()
 }
 

@@ -257,13 +257,9 @@ func (r *restorer) moveAway(j *job) error {
 		return err
 	}
 	defer closeFD(dir)
-	where, err := r.keeper.Move(dir, j.name, j.rel)
-	if err != nil {
-		return err
-	}
-	j.Backup = where
-	r.dirty = true
-	return nil
+	j.Backup, err = r.keeper.Move(dir, j.name, j.rel)
+	r.dirty = r.dirty || j.Backup != "" // it may be moved, and not durable
+	return err
 }
 
 // discardByIoctl links the upper entry into the backup, then lets the kernel

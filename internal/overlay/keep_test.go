@@ -49,7 +49,10 @@ func (k *keep) Link(dirfd int, name, rel string) (string, error) {
 	if err == nil {
 		err = unix.Linkat(dirfd, name, int(k.dir.Fd()), n, 0)
 	}
-	return filepath.Join(k.path, n), err
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(k.path, n), nil
 }
 
 func (k *keep) Move(dirfd int, name, rel string) (string, error) {
@@ -57,7 +60,10 @@ func (k *keep) Move(dirfd int, name, rel string) (string, error) {
 	if err == nil {
 		err = unix.Renameat(dirfd, name, int(k.dir.Fd()), n)
 	}
-	return filepath.Join(k.path, n), err
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(k.path, n), nil
 }
 
 func (k *keep) Note(what, rel string) error {

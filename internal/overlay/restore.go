@@ -65,7 +65,8 @@ type Result struct {
 type Keeper interface {
 	// Link keeps a hard link of dirfd/name; the entry itself stays.
 	Link(dirfd int, name, rel string) (where string, err error)
-	// Move takes dirfd/name away, whatever it is.
+	// Move takes dirfd/name away, whatever it is. An error with where set says
+	// that it is there, but perhaps not durable.
 	Move(dirfd int, name, rel string) (where string, err error)
 	// Note records something else that is about to be dropped.
 	Note(what, rel string) error
