@@ -130,8 +130,14 @@ $(VM):
 	@mkdir -p $(@D)
 	@go build -o $@ ./test/vm/boot
 
-bench: $(VM) ## the benchmarks, in the patched kernel in QEMU
+bench: $(VM) bench-walk ## the benchmarks: of restoring, in the patched kernel in QEMU, and bench-walk
 	$(VM) -memory 2048 -limit 30m -program ./test/bench -- bench
+
+.PHONY: bench-walk
+bench-walk: ## how fast a million entries are walked and compared, here, against find
+	@mkdir -p build
+	@go build -o build/bench-walk ./test/bench/walk
+	build/bench-walk
 
 demo: build ## the story, on this machine: nothing on it changes
 	PATH="$(CURDIR)/build:$$PATH" test/demo/demo.sh

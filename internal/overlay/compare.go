@@ -330,44 +330,43 @@ func (d *openNode) notInImage(name []byte) bool {
 
 // entry looks at one entry of the upper.
 func (d *openNode) entry(e *dirent) error {
-	var st unix.Stat_t
-	known := false
 	if e.typ == unix.DT_UNKNOWN {
+		var st unix.Stat_t
 		if err := statName(d.dir.upper, e.name, &st); err != nil {
 			return err
 		}
-		e.typ, known = direntTypeOf(st.Mode), true
+		e.typ = direntTypeOf(st.Mode)
 	}
-	switch {
-	case e.typ == unix.DT_DIR:
+	if e.typ == unix.DT_DIR {
 		return d.child(e)
-	case e.typ == unix.DT_CHR:
-		white, err := d.isWhiteout(e)
-		if err != nil {
-			return err
-		}
-		if white {
-			return d.whiteout(e)
-		}
-	case e.typ == unix.DT_REG && d.xwhite:
-		white, err := d.layers.hasXattr(d.dir.upper, string(e.name), xattrWhiteout)
-		if err != nil {
-			return err
-		}
-		if white && !known {
-			err = statName(d.dir.upper, e.name, &st)
-		}
-		if err != nil {
-			return err
-		}
-		if white && st.Size == 0 {
-			return d.whiteout(e)
-		}
 	}
-	if d.kinds&inFiles == 0 {
+	white, err := d.isAnyWhiteout(e)
+	switch {
+	case err != nil:
+		return err
+	case white:
+		return d.whiteout(e)
+	case d.kinds&inFiles == 0:
 		return nil
 	}
 	return d.file(e)
+}
+
+// isAnyWhiteout knows both kinds of whiteouts.
+func (d *openNode) isAnyWhiteout(e *dirent) (bool, error) {
+	switch {
+	case e.typ == unix.DT_CHR:
+		return d.isWhiteout(e)
+	case e.typ != unix.DT_REG || !d.xwhite:
+		return false, nil
+	}
+	marked, err := d.layers.hasXattr(d.dir.upper, string(e.name), xattrWhiteout)
+	if err != nil || !marked {
+		return false, err
+	}
+	var st unix.Stat_t
+	err = statName(d.dir.upper, e.name, &st)
+	return st.Size == 0, err
 }
 
 // isWhiteout tells a whiteout from another character device. The kernel makes
