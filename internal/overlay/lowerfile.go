@@ -33,6 +33,29 @@ func (o *Overlay) ReadLower(name string) ([]byte, error) {
 	return data, nil
 }
 
+// LowerNames lists a directory as the lower layers have it, whatever the upper
+// says. The path is taken as for ReadLower.
+func (o *Overlay) LowerNames(dir string) ([]string, error) {
+	if _, err := o.Lowers(); err != nil {
+		return nil, err
+	}
+	rel, ok := below(o.Mount.Point, path.Clean(dir))
+	if !ok {
+		return nil, fmt.Errorf("list %q in the lower: %w", dir, errNotHere)
+	}
+	layers := o.layers()
+	layers.upper = nil
+	at := o.rootRel()
+	if rel != "." {
+		at = joinRel(at, rel)
+	}
+	d, err := layers.dirAt(at)
+	if err != nil {
+		return nil, fmt.Errorf("list %q in the lower: %w", dir, err)
+	}
+	return layers.mergedNames(d)
+}
+
 func (o *Overlay) readLowerRel(rel string) ([]byte, error) {
 	layers := o.layers()
 	layers.upper = nil

@@ -8,6 +8,7 @@ package pkglist
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -61,19 +62,25 @@ func filesIn(dirs []string, name string, trace func(overlay.Event)) ([]string, e
 	return slices.Compact(all), nil
 }
 
-// lists reads the package's lists in one directory: dpkg adds ":ARCH" to the
-// names of packages that can be installed for several architectures.
+// lists reads the package's lists in one directory, as the merged view and as
+// the lower have them.
 func lists(dir, name string, trace func(overlay.Event)) [][]byte {
 	var found [][]byte
-	paths := []string{filepath.Join(dir, name+".list")}
-	if more, err := filepath.Glob(filepath.Join(dir, escapeGlob(name)+":*.list")); err == nil {
-		paths = append(paths, more...)
+	lower, err := openLower(dir, trace)
+	if trace != nil {
+		trace(overlay.Event{Op: "open the overlay of the package lists", Path: dir, Err: err})
 	}
-	for _, path := range paths {
-		if data, err := os.ReadFile(path); err == nil {
+	if err == nil {
+		defer func() { _ = lower.Close() }()
+	}
+	for _, path := range listPaths(dir, name, lower) {
+		if data, err := readMerged(path); err == nil {
 			found = append(found, data)
 		}
-		data, err := readLower(path, trace)
+		if lower == nil {
+			continue
+		}
+		data, err := lower.ReadLower(path)
 		if err == nil {
 			found = append(found, data)
 		}
@@ -84,15 +91,38 @@ func lists(dir, name string, trace func(overlay.Event)) [][]byte {
 	return found
 }
 
-// readLower reads path from the overlay that holds it: the innermost directory
-// above it that exists, for the list's own directory may be deleted.
-func readLower(path string, trace func(overlay.Event)) ([]byte, error) {
-	dir := filepath.Dir(path)
+// listPaths are the lists that may be there: dpkg adds ":ARCH" to the names of
+// packages that can be installed for several architectures.
+func listPaths(dir, name string, lower *overlay.Overlay) []string {
+	var names []string
+	if entries, err := os.ReadDir(dir); err == nil {
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+	}
+	if lower != nil {
+		// What is removed, list and all, is there only.
+		if more, err := lower.LowerNames(dir); err == nil {
+			names = append(names, more...)
+		}
+	}
+	paths := []string{filepath.Join(dir, name+".list")}
+	for _, n := range names {
+		if strings.HasPrefix(n, name+":") && strings.HasSuffix(n, ".list") {
+			paths = append(paths, filepath.Join(dir, n))
+		}
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths)
+}
+
+// openLower opens the overlay that holds a directory, by the innermost one above
+// it that exists: it may be deleted itself.
+func openLower(dir string, trace func(overlay.Event)) (*overlay.Overlay, error) {
 	for {
 		o, err := overlay.Open(dir, overlay.Options{Trace: trace})
 		if err == nil {
-			data, err := o.ReadLower(path)
-			return data, errors.Join(err, o.Close())
+			return o, nil
 		}
 		if !errors.Is(err, os.ErrNotExist) || dir == "/" {
 			return nil, err
@@ -101,8 +131,24 @@ func readLower(path string, trace func(overlay.Event)) ([]byte, error) {
 	}
 }
 
-func escapeGlob(name string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(name)
+// maxList bounds what is taken for a package list: the largest have 2 MB.
+const maxList = 64 << 20
+
+// readMerged reads a regular file, and does not wait for anything else.
+func readMerged(path string) (data []byte, err error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxList {
+		return nil, fmt.Errorf("%s is no package list: %w", path, unix.EINVAL)
+	}
+	return io.ReadAll(io.LimitReader(f, maxList))
 }
 
 // parse reads a list: a path a line, behind which opkg may put a tab and the
