@@ -93,9 +93,9 @@ func TestKeepsEveryType(t *testing.T) {
 	for _, op := range []string{"link", "move"} {
 		s, tx := begin(t, upper, path)
 		want := map[string]string{} // by number, the name
-		for name, make := range makers {
+		for name, create := range makers {
 			p := filepath.Join(path, name)
-			if err := make(p); err != nil {
+			if err := create(p); err != nil {
 				t.Fatal(err)
 			}
 			before := modeOf(t, p)

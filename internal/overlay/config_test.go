@@ -217,8 +217,13 @@ func TestEndingsAndBelow(t *testing.T) {
 		dir, path, rel string
 		ok             bool
 	}{
-		{"/", "/", ".", true}, {"/", "/a/b", "a/b", true}, {"/a", "/a", ".", true}, {"/a", "/a/b", "b", true},
-		{"/a", "/ab", "", false}, {"/a/b", "/a", "", false}, {"/a", "relative", "", false},
+		{"/", "/", ".", true},
+		{"/", "/a/b", "a/b", true},
+		{"/a", "/a", ".", true},
+		{"/a", "/a/b", "b", true},
+		{"/a", "/ab", "", false},
+		{"/a/b", "/a", "", false},
+		{"/a", "relative", "", false},
 	} {
 		rel, ok := below(tt.dir, tt.path)
 		if ok != tt.ok || ok && rel != tt.rel {

@@ -85,12 +85,12 @@ func (k *fieldKernel) UpperState(path string) (ioctl.UpperState, error) {
 	if upper == "" {
 		return ioctl.UpperState{}, k.refuse(op, path, unix.ENOENT)
 	}
-	if _, err := os.Lstat(filepath.Dir(k.s.merged(strings.TrimPrefix(upper, k.s.Upper+"/")))); err != nil {
+	if _, err := os.Lstat(filepath.Dir(path)); err != nil {
 		return ioctl.UpperState{}, k.refuse(op, path, unix.ENOENT)
 	}
 	var st unix.Stat_t
-	switch err := unix.Lstat(upper, &st); {
-	case err != nil:
+	switch {
+	case unix.Lstat(upper, &st) != nil:
 		return ioctl.UpperState{}, nil
 	case st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0:
 		return ioctl.UpperState{State: ioctl.StateWhiteout, Mode: st.Mode}, nil

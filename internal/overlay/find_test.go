@@ -5,7 +5,6 @@ package overlay
 import (
 	"errors"
 	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -156,7 +155,7 @@ func TestReadOnly(t *testing.T) {
 		s.remove("f")
 		s.write("shadow", "edited")
 		before := tree(t, s.Upper)
-		bind := filepath.Join(t.TempDir())
+		bind := t.TempDir()
 		namespace.Mount(t, s.Merged, bind, "", unix.MS_BIND, "")
 		s.must(unix.Mount("", bind, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
 		opts.Discard, opts.Keeper = true, s.keep().open

@@ -82,6 +82,11 @@ func (o *Overlay) readLowerRel(rel string) ([]byte, error) {
 	}
 	f := os.NewFile(uintptr(fd), name)
 	defer func() { _ = f.Close() }()
+	// Then its content lies in a layer below, or a data-only one: what can be read
+	// here is a hole of the right size.
+	if n, err := unix.Fgetxattr(fd, layers.prefix+"metacopy", nil); err == nil && n >= 0 {
+		return nil, fmt.Errorf("its data is in another layer: %w", unix.EOPNOTSUPP)
+	}
 	data, err := io.ReadAll(io.LimitReader(f, maxLowerFile+1))
 	if err == nil && len(data) > maxLowerFile {
 		err = unix.EFBIG

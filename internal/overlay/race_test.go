@@ -65,7 +65,7 @@ func TestRaceWithAUser(t *testing.T) {
 		})
 		// Through one open overlay, whose caches of ours are used too.
 		o := s.open()
-		for round := 0; round < 2000; round++ {
+		for range 2000 {
 			for _, r := range s.restoreWith(o, opts, "d/f") {
 				if r.Status == StatusDone {
 					done.Add(1)

@@ -167,15 +167,15 @@ func TestDecoyUpper(t *testing.T) {
 		s.mount()
 		s.remove("f", "d")
 		s.write("shadow", "edited")
-		real := s.Upper + ".moved"
-		s.must(os.Rename(s.Upper, real))
+		moved := s.Upper + ".moved"
+		s.must(os.Rename(s.Upper, moved))
 		s.must(os.Mkdir(s.Upper, 0o755))
 		fill(t, s.Upper, "shadow", "d/", "x")
 		if err := unix.Mknod(s.inUpper("f"), unix.S_IFCHR, 0); err != nil {
 			t.Fatal(err)
 		}
-		copyTimes(t, real, s.Upper)
-		before, hidden := tree(t, s.Upper), tree(t, real)
+		copyTimes(t, moved, s.Upper)
+		before, hidden := tree(t, s.Upper), tree(t, moved)
 		opts.Discard = true
 
 		results := s.restore(opts, "f", "shadow")
@@ -187,10 +187,10 @@ func TestDecoyUpper(t *testing.T) {
 			}
 		}
 		wantTree(t, s.Upper, before)
-		wantTree(t, real, hidden)
+		wantTree(t, moved, hidden)
 
 		// --upper: wrong, and then right.
-		for dir, want := range map[string]bool{s.Upper: false, s.Lower: false, s.Merged: false, s.Work: false, join(s.Upper, "none"): false, real: true} {
+		for dir, want := range map[string]bool{s.Upper: false, s.Lower: false, s.Merged: false, s.Work: false, join(s.Upper, "none"): false, moved: true} {
 			o := openOverlay(t, s.Merged, Options{Upper: dir})
 			upper, err := o.ProvenUpper()
 			switch {
@@ -199,7 +199,7 @@ func TestDecoyUpper(t *testing.T) {
 			case !want && !errors.Is(err, unix.ENOLINK):
 				t.Errorf("--upper %s: %v, want ENOLINK", dir, err)
 			case want:
-				wantLayer(t, upper, real)
+				wantLayer(t, upper, moved)
 				wantAll(t, s.restoreWith(o, opts, "f", "d"), StatusDone)
 				s.wantContent("f", "lower:f")
 			}

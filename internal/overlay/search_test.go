@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -147,7 +148,7 @@ func fileMode(mode uint32) fs.FileMode {
 func TestLayersAsTheKernelMergesThem(t *testing.T) {
 	redirects := 0
 	for seed := range uint64(170) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			redirects += checkRandomLayers(t, seed)
 		})
 	}
@@ -164,20 +165,20 @@ func checkRandomLayers(t *testing.T, seed uint64) (redirects int) {
 	}
 	random := rand.New(rand.NewPCG(seed, 1))
 	base := filepath.Dir(s.Lower)
-	(&shaker{t, random, s.Lower}).shake(25)
+	(&shaker{t, random, s.Lower}).shake()
 	lowers := []string{s.Lower}
 	for layer := range 2 + random.IntN(3) {
 		o := namespace.Overlay{Upper: fmt.Sprintf("%s/layer%d", base, layer), Work: fmt.Sprintf("%s/work%d", base, layer), Merged: s.Merged}
 		s.must(os.Mkdir(o.Upper, 0o755))
 		s.must(os.Mkdir(o.Work, 0o755))
 		o.Mount(t, append(options, "lowerdir="+strings.Join(lowers, ":"))...)
-		(&shaker{t, random, s.Merged}).shake(25)
+		(&shaker{t, random, s.Merged}).shake()
 		o.Unmount(t)
 		lowers = slices.Insert(lowers, 0, o.Upper)
 	}
 	options = append(options, "lowerdir="+strings.Join(lowers, ":"))
 	s.mount(options...)
-	(&shaker{t, random, s.Merged}).shake(25)
+	(&shaker{t, random, s.Merged}).shake()
 	for _, dir := range append(lowers, s.Upper) {
 		for _, text := range tree(t, dir) {
 			redirects += strings.Count(text, "overlay.redirect=")
@@ -208,8 +209,8 @@ func checkRandomLayers(t *testing.T, seed uint64) (redirects int) {
 	return redirects
 }
 
-func (s *shaker) shake(changes int) {
-	for i := range changes {
+func (s *shaker) shake() {
+	for i := range 25 {
 		s.change(i)
 	}
 }
@@ -218,17 +219,17 @@ func (s *shaker) shake(changes int) {
 // with the merged view equal to what the lowers alone show.
 func TestRandomTreesEqualTheLowersAfterRestore(t *testing.T) {
 	for seed := range uint64(40) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			s := newStage(t)
 			var options []string
 			if namespace.Privileged() {
 				options = append(options, "redirect_dir=on", "metacopy=on")
 			}
 			random := rand.New(rand.NewPCG(seed, 2))
-			(&shaker{t, random, s.Lower}).shake(25)
+			(&shaker{t, random, s.Lower}).shake()
 			want := tree(t, s.Lower)
 			s.mount(options...)
-			(&shaker{t, random, s.Merged}).shake(25)
+			(&shaker{t, random, s.Merged}).shake()
 			method := []Method{MethodRemount, MethodAuto}[seed%2]
 
 			results := s.restore(RestoreOptions{Method: method, Recursive: true, Discard: true}, "")
