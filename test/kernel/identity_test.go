@@ -324,3 +324,31 @@ func TestRestoreBelowRenamedDirectories(t *testing.T) {
 		}
 	}
 }
+
+// Both of two names with the same lower origin are looked up at once, with
+// everything below them.
+func TestTwinsAreLookedUpAtOnce(t *testing.T) {
+	o := newOverlay(t)
+	o.layer("d/sub/deep/f", "to/")
+	o.start("redirect_dir=on")
+	o.rename("d", "to/e")
+	o.restore("d")
+	for range 100 {
+		o.dropCaches()
+		done := make(chan error)
+		for _, name := range []string{"d/sub/deep/f", "to/e/sub/deep/f"} {
+			go func() {
+				var st unix.Stat_t
+				done <- unix.Lstat(o.merged(name), &st)
+			}()
+		}
+		o.must(<-done)
+		o.must(<-done)
+		for _, p := range []string{"", "/sub", "/sub/deep", "/sub/deep/f"} {
+			o.wantDistinct("d"+p, "to/e"+p)
+		}
+		if t.Failed() {
+			return
+		}
+	}
+}

@@ -19,8 +19,6 @@ import (
 	"github.com/ovl-restore/ovl-restore/test/namespace"
 )
 
-func TestMain(m *testing.M) { namespace.Main(m) }
-
 // overlay is an overlay under test. Its methods that take no error back end
 // the test when something fails that is not under test. Names are relative to
 // the merged directory, or to the layer that the method is named after.
