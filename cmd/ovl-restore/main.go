@@ -33,7 +33,10 @@ func run() int {
 	context.AfterFunc(ctx, stop)
 	out := newPrinter(os.Stdout, os.Stderr)
 	code := 0
-	if err := newRoot(out).ExecuteContext(ctx); errors.As(err, new(*failedError)) {
+	var exit *exitError
+	if err := newRoot(out).ExecuteContext(ctx); errors.As(err, &exit) {
+		code = exit.code
+	} else if errors.As(err, new(*failedError)) {
 		code = exitFailed
 	} else if err != nil {
 		// What is wrong with a command line, cobra says or we do.
@@ -60,7 +63,7 @@ func (*failedError) Error() string { return "failed" }
 // printed prints an error of a command, unless that was done, or it is about the
 // command line, or there is none.
 func printed(out *printer, err error) error {
-	if err == nil || errors.As(err, new(*failedError)) || errors.As(err, new(*usageError)) {
+	if err == nil || errors.As(err, new(*exitError)) || errors.As(err, new(*failedError)) || errors.As(err, new(*usageError)) {
 		return err
 	}
 	out.fatal(err)

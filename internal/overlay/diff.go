@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -207,33 +206,36 @@ func openNamed(path string) (*Layer, error) {
 	return &Layer{Path: path, How: "path " + path, Where: absOrAsIs(path), Sure: Named, root: f}, nil
 }
 
-// errMergedLower: see OpenLayers.
+// errMergedLower is what OpenLayers refuses.
 var errMergedLower = errors.New("it is not the image, but the merged directory, or the upper itself")
 
 func (l *Layers) refuseMerged(lower *Layer) error {
-	var up, low unix.Stat_t
-	if err := errors.Join(unix.Fstat(l.upper.fd(), &up), unix.Fstat(lower.fd(), &low)); err != nil {
-		return err
-	}
-	if up.Dev == low.Dev && up.Ino == low.Ino {
+	if sameDir(l.upper, lower) {
 		return errMergedLower
 	}
-	mounts, err := Mounts()
+	o, err := Open(procPath(lower.fd()), Options{})
+	if errors.As(err, new(*NotOverlayError)) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	for _, m := range mounts {
-		if m.Dev != low.Dev {
-			continue
-		}
-		for _, path := range m.Config.Upper.spellings() {
-			var st unix.Stat_t
-			if filepath.IsAbs(path) && unix.Stat(path, &st) == nil && st.Dev == up.Dev && st.Ino == up.Ino {
-				return errMergedLower
-			}
-		}
+	defer func() { _ = o.Close() }()
+	upper, err := o.Upper()
+	switch {
+	case errors.Is(err, errNoUpper):
+		return nil
+	case err != nil:
+		return fmt.Errorf("it is on an overlay, perhaps one of this upper: %w", err)
+	case sameDir(l.upper, upper):
+		return errMergedLower
 	}
 	return nil
+}
+
+func sameDir(a, b *Layer) bool {
+	var x, y unix.Stat_t
+	return unix.Fstat(a.fd(), &x) == nil && unix.Fstat(b.fd(), &y) == nil && x.Dev == y.Dev && x.Ino == y.Ino
 }
 
 // tellsUserXattr says that a mount with userxattr has left its marks on the
