@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package overlay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Overview is what there is to know about an overlay. To learn it, nothing is
+// written, and nothing is tried.
+type Overview struct {
+	Mount   Mount
+	Runtime string // see Mount.Runtime
+
+	Upper  *LayerStatus // nil where there is none, or it was not reached: UpperErr
+	Work   *LayerStatus // nil where it was not found
+	Lowers []LayerStatus
+	// UpperErr and LowersErr say why layers were not reached.
+	UpperErr, LowersErr error
+
+	Options Effective
+	Method  MethodStatus
+	Image   Image
+
+	// Counts and the bytes are nil where CountErr says why it was not counted.
+	Counts   *Counts
+	Bytes    *Bytes
+	CountErr error
+}
+
+// LayerStatus is one layer and the file system that it is on.
+type LayerStatus struct {
+	*Layer
+	FileSystem
+}
+
+// FileSystem is where a layer is.
+type FileSystem struct {
+	Type   string // "" where no visible mount tells
+	Source string // its device, as a rule
+	Size   int64  // bytes
+	Free   int64  // bytes that users without privileges can have
+}
+
+// Counts are numbers of deviations, by kind.
+type Counts [numKinds]int64
+
+// Bytes are room on the upper's file system.
+type Bytes struct {
+	Upper     int64 // all of the upper
+	Redundant int64 // copies that are equal to what the image has, by size and time
+}
+
+// MethodStatus says how lower entries can be brought back.
+type MethodStatus struct {
+	Method     Method // "" for not at all
+	Generation int    // of the ioctl's interface: 0 where the kernel has none
+	Err        error  // why not at all
+}
+
+// Effective are the options that matter, as the kernel applies them: those that a
+// mount does not set come from the module's parameters.
+type Effective struct {
+	Index, NFSExport, Metacopy, UserXattr, Volatile bool
+	Redirect                                        string // on, follow or nofollow
+}
+
+// Overview looks at an overlay. What cannot be learnt is said in it; the error is
+// that of ctx.
+func (o *Overlay) Overview(ctx context.Context) (*Overview, error) {
+	s := &Overview{Mount: o.Mount, Runtime: o.Mount.Runtime(), Options: o.Mount.Config.effective()}
+	upper, err := o.Upper()
+	switch {
+	case err == nil:
+		s.Upper = o.layerStatus(upper)
+	case !errors.Is(err, errNoUpper):
+		s.UpperErr = err
+	}
+	if work, err := o.work(); err == nil {
+		s.Work = o.layerStatus(work)
+		_ = work.root.Close()
+	}
+	lowers, err := o.Lowers()
+	s.LowersErr = err
+	for _, l := range lowers {
+		s.Lowers = append(s.Lowers, *o.layerStatus(l))
+	}
+	s.Method = o.methodStatus(s.Upper != nil)
+	if s.LowersErr == nil {
+		if s.Image, err = o.Image(); err != nil {
+			return nil, err
+		}
+	}
+	if s.Upper == nil {
+		return s, nil
+	}
+	if s.LowersErr == nil {
+		s.CountErr = s.count(ctx, o)
+	}
+	if s.CountErr == nil {
+		s.CountErr = s.measure(ctx, upper)
+	}
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (o *Overlay) layerStatus(l *Layer) *LayerStatus {
+	s := &LayerStatus{Layer: l}
+	var fs unix.Statfs_t
+	if unix.Fstatfs(l.fd(), &fs) == nil {
+		block := int64(fs.Bsize) //nolint:unconvert // 32 bits on some machines
+		s.Size = int64(fs.Blocks) * block
+		s.Free = int64(fs.Bavail) * block
+	}
+	var st unix.Stat_t
+	if unix.Fstat(l.fd(), &st) != nil {
+		return s
+	}
+	for _, info := range o.table {
+		if unix.Mkdev(uint32(info.Major), uint32(info.Minor)) == st.Dev {
+			s.Type, s.Source = info.FSType, info.Source
+			break
+		}
+	}
+	return s
+}
+
+// methodStatus asks the kernel for the ioctl with the call that only asks; see
+// askKernel for what the answers mean.
+func (o *Overlay) methodStatus(reached bool) MethodStatus {
+	if o.Mount.Config.Upper.IsZero() {
+		return MethodStatus{Err: errNoUpper}
+	}
+	if o.Mount.ReadOnly {
+		return MethodStatus{Err: fmt.Errorf("the mount is read-only: %w", unix.EROFS)}
+	}
+	err := o.kernel.IsRestorable(procPath(o.fd()) + "/" + tempName())
+	switch {
+	case errors.Is(err, unix.ENOTTY):
+	case errors.Is(err, unix.ENOENT):
+		return MethodStatus{Method: MethodIoctl, Generation: 1}
+	default:
+		return MethodStatus{Method: MethodIoctl, Generation: 2}
+	}
+	if !reached {
+		return MethodStatus{Err: fmt.Errorf("this kernel has no ioctl for it, and the upper was not reached: %w", unix.ENOLINK)}
+	}
+	if err := (&restorer{Overlay: o}).mayFlush(); err != nil {
+		return MethodStatus{Err: err}
+	}
+	return MethodStatus{Method: MethodRemount}
+}
+
+func (c Config) effective() Effective {
+	e := Effective{
+		Index: c.Index, NFSExport: c.NFSExport, UserXattr: c.UserXattr, Volatile: c.Volatile,
+		Metacopy: !c.UserXattr && (c.Metacopy || metacopyByDefault()),
+		Redirect: "nofollow",
+	}
+	switch {
+	case c.UserXattr:
+	case c.Redirect == "on", c.Redirect == "" && moduleSays("redirect_dir", false):
+		e.Redirect = "on"
+	case c.followsRedirects():
+		e.Redirect = "follow"
+	}
+	return e
+}
+
+// count counts the deviations by kind.
+func (s *Overview) count(ctx context.Context, o *Overlay) error {
+	var counts Counts
+	var bytes Bytes
+	err := o.Diff(ctx, DiffOptions{Kinds: AllKinds, Sizes: true}, func(d Deviation) error {
+		counts[d.Kind]++
+		if d.Kind == Redundant && d.Type != unix.S_IFDIR {
+			bytes.Redundant += d.Blocks
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	s.Counts, s.Bytes = &counts, &bytes
+	return nil
+}
+
+// measure adds up the room that the upper takes, each inode once.
+func (s *Overview) measure(ctx context.Context, upper *Layer) error {
+	if s.Bytes == nil {
+		s.Bytes = &Bytes{}
+	}
+	seen := map[uint64]bool{} // inodes with several names, of which there are few
+	todo := []string{"."}
+	for len(todo) > 0 {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		rel := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		fd, err := openBeneath(upper.fd(), rel, unix.O_RDONLY|unix.O_DIRECTORY)
+		if errors.Is(err, unix.ENOENT) {
+			continue // removed since
+		}
+		if err != nil {
+			return fmt.Errorf("measure %s in the upper: %w", strconv.Quote(rel), err)
+		}
+		var list dirents
+		var e dirent
+		var st unix.Stat_t
+		for list.start(fd); list.next(&e); {
+			if statName(fd, e.name, &st) != nil {
+				continue
+			}
+			isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
+			if isDir {
+				todo = append(todo, joinRel(rel, string(e.name)))
+			}
+			if !isDir && st.Nlink > 1 {
+				if seen[st.Ino] {
+					continue
+				}
+				seen[st.Ino] = true
+			}
+			s.Bytes.Upper += st.Blocks * 512
+		}
+		closeFD(fd)
+		if list.err != nil {
+			return fmt.Errorf("measure %s in the upper: %w", strconv.Quote(rel), list.err)
+		}
+	}
+	return nil
+}

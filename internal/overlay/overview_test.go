@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package overlay
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/ovl-restore/ovl-restore/internal/ioctl"
+)
+
+func (s *stage) overview() *Overview {
+	s.t.Helper()
+	v, err := s.open().Overview(context.Background())
+	s.must(err)
+	return v
+}
+
+func TestOverviewCounts(t *testing.T) {
+	s := newCheckStage(t)
+	s.mount("volatile")
+	s.live()
+	before := wholeTree(t, filepath.Dir(s.Upper))
+	v := s.overview()
+	if err := errors.Join(v.UpperErr, v.LowersErr, v.CountErr); err != nil {
+		t.Fatal(err)
+	}
+	want := Counts{Added: 4, Modified: 1, Metadata: 1, Deleted: 4, Opaque: 1}
+	if diff := cmp.Diff(want, *v.Counts); diff != "" {
+		t.Errorf("counts (-want +got):\n%s", diff)
+	}
+	if v.Upper.Sure == Proven || v.Upper.Type == "" || v.Upper.Size == 0 || v.Work == nil || len(v.Lowers) != 1 {
+		t.Errorf("layers: %+v", v)
+	}
+	if !v.Options.Volatile || v.Options.UserXattr != s.userxattr {
+		t.Errorf("options: %+v", v.Options)
+	}
+	if diff := cmp.Diff(before, wholeTree(t, filepath.Dir(s.Upper))); diff != "" {
+		t.Errorf("it was only looked at (-before +now):\n%s", diff)
+	}
+}
+
+// An inode with two names takes room once.
+func TestOverviewMeasures(t *testing.T) {
+	s := newStage(t)
+	s.mount()
+	s.write("a", string(make([]byte, 1<<20)))
+	one := s.overview().Bytes.Upper
+	s.must(os.Link(s.merged("a"), s.merged("b")))
+	if two := s.overview().Bytes.Upper; one < 1<<20 || two != one {
+		t.Errorf("%d bytes, and with a second name %d", one, two)
+	}
+}
+
+// askedKernel answers what a kernel says to a name that does not exist.
+type askedKernel struct {
+	kernel // nil: nothing else may be asked
+	errno  unix.Errno
+}
+
+func (k askedKernel) IsRestorable(path string) error {
+	return &ioctl.Error{Op: "OVL_IOC_IS_RESTORABLE", Path: path, Errno: k.errno}
+}
+
+func TestOverviewTellsTheMethod(t *testing.T) {
+	s := newStage(t)
+	s.mount()
+	for errno, want := range map[unix.Errno]MethodStatus{
+		unix.ENOTTY: {Method: MethodRemount},
+		unix.ENOENT: {Method: MethodIoctl, Generation: 1},
+		unix.EEXIST: {Method: MethodIoctl, Generation: 2},
+	} {
+		o := s.open()
+		o.kernel = askedKernel{errno: errno}
+		v, err := o.Overview(context.Background())
+		s.must(err)
+		if v.Method != want {
+			t.Errorf("%v: %+v, want %+v", errno, v.Method, want)
+		}
+	}
+	s.must(unix.Mount("", s.Merged, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""))
+	if v := s.overview(); v.Method.Method != "" || !errors.Is(v.Method.Err, unix.EROFS) {
+		t.Errorf("read-only: %+v", v.Method)
+	}
+}
+
+func TestOverviewWithoutAnUpper(t *testing.T) {
+	s := newStage(t)
+	s.fillLower("a")
+	s.mount("lowerdir="+s.Lower+":"+s.Upper, "upperdir=")
+	v := s.overview()
+	if v.Upper != nil || v.UpperErr != nil || v.Counts != nil || v.Method.Method != "" || len(v.Lowers) != 2 {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestOverviewStops(t *testing.T) {
+	s := newStage(t)
+	s.mount()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := s.open().Overview(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+}
