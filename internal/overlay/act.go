@@ -100,31 +100,54 @@ func (r *restorer) prepare(ctx context.Context, jobs []*job) error {
 	if err := r.mayFlush(); err != nil {
 		return err
 	}
-	if r.opts.DryRun {
-		if _, err := r.Upper(); err != nil {
-			return err
-		}
-		return r.refuseConflicts(ctx, jobs)
+	// What can be refused by reading is refused before anything is written, and
+	// the proof of the upper writes.
+	believed, err := r.Upper()
+	if err != nil {
+		return err
+	}
+	if err := r.refuseConflicts(ctx, jobs); err != nil {
+		return err
+	}
+	if r.opts.DryRun || !slices.ContainsFunc(jobs, func(j *job) bool { return !j.settled() }) {
+		return nil
 	}
 	upper, err := r.ProvenUpper()
 	if err != nil {
 		return err
 	}
-	if needsKeeper(jobs) {
-		if r.opts.Keeper == nil {
-			return fmt.Errorf("nothing was set up to keep what is dropped: %w", unix.EINVAL)
-		}
-		if r.keeper, err = r.opts.Keeper(upper); err != nil {
+	if upper != believed {
+		if err := r.refuseConflicts(ctx, jobs); err != nil {
 			return err
 		}
 	}
-	return r.refuseConflicts(ctx, jobs)
+	r.openKeeper(upper, jobs)
+	return nil
 }
 
-func needsKeeper(jobs []*job) bool {
-	return slices.ContainsFunc(jobs, func(j *job) bool {
-		return j.Action == ActDiscard || j.Action == ActRemove || j.Action == ActMerge
-	})
+// openKeeper asks for the keeper where a job needs one. Without it, only those
+// jobs fail.
+func (r *restorer) openKeeper(upper *Layer, jobs []*job) {
+	var err error
+	for _, j := range jobs {
+		if j.settled() || !j.needsKeeper() {
+			continue
+		}
+		if r.keeper == nil && err == nil {
+			if r.opts.Keeper == nil {
+				err = fmt.Errorf("nothing was set up to keep what is dropped: %w", unix.EINVAL)
+			} else {
+				r.keeper, err = r.opts.Keeper(upper)
+			}
+		}
+		if err != nil {
+			j.fail(err)
+		}
+	}
+}
+
+func (j *job) needsKeeper() bool {
+	return j.Action == ActDiscard || j.Action == ActRemove || j.Action == ActMerge
 }
 
 // apply makes one change, once: a caller may name an entry twice, in two

@@ -166,6 +166,9 @@ func readUpper(layers *Layers, d Dir) ([]string, *openDir, error) {
 }
 
 func (r *restorer) failAt(path string, err error) {
+	if path == "" {
+		path = "/"
+	}
 	r.jobs = append(r.jobs, &job{Result: Result{Path: path, Status: StatusFailed, Err: err}})
 }
 

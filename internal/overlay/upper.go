@@ -31,10 +31,19 @@ func (o *Overlay) Upper() (*Layer, error) {
 // Errors are those of Upper, and what making that entry says, such as EROFS.
 func (o *Overlay) ProvenUpper() (*Layer, error) {
 	if o.upper != nil && o.upper.err == nil {
-		if o.upper.layers[0].Sure == Proven {
-			return o.upper.layers[0], nil
+		layer := o.upper.layers[0]
+		if layer.Sure == Proven {
+			return layer, nil
 		}
-		_ = o.upper.layers[0].root.Close()
+		err := o.prove(layer)
+		o.trace("upper layer by "+layer.How, layer.Path, err)
+		if err == nil {
+			return layer, nil
+		}
+		if hopeless := (errNotProbed{}); errors.As(err, &hopeless) {
+			return nil, hopeless.error
+		}
+		_ = layer.root.Close()
 	}
 	layer, err := o.reachUpper(o.prove)
 	o.upper = newReached(layer, err)
