@@ -123,6 +123,15 @@ func reason(output *strings.Builder) string {
 	return strings.Join(said, " ")
 }
 
+// shorten cuts a reason that brings along all that a script has printed.
+func shorten(reason string) string {
+	const limit = 100
+	if r := []rune(reason); len(r) > limit {
+		return string(r[:limit]) + "…"
+	}
+	return reason
+}
+
 // end prints the counts, and the skips by their reasons.
 func (s *summary) end() {
 	byReason := make(map[string]int)
@@ -130,7 +139,7 @@ func (s *summary) end() {
 		byReason[k.reason]++
 	}
 	for _, r := range slices.Sorted(maps.Keys(byReason)) {
-		fmt.Fprintf(s.out, "skipped %4d: %s\n", byReason[r], cmp.Or(r, "(no reason given)"))
+		fmt.Fprintf(s.out, "skipped %4d: %s\n", byReason[r], cmp.Or(shorten(r), "(no reason given)"))
 	}
 	fmt.Fprintf(s.out, "%d passed, %d failed, %d skipped\n", s.passed, s.failed, len(s.skips))
 }
