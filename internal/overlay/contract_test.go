@@ -85,11 +85,10 @@ func (k *fieldKernel) UpperState(path string) (ioctl.UpperState, error) {
 	if upper == "" {
 		return ioctl.UpperState{}, k.refuse(op, path, unix.ENOENT)
 	}
-	if _, err := os.Lstat(filepath.Dir(path)); err != nil {
-		return ioctl.UpperState{}, k.refuse(op, path, unix.ENOENT)
-	}
 	var st unix.Stat_t
 	switch {
+	case unix.Lstat(filepath.Dir(path), &st) != nil:
+		return ioctl.UpperState{}, k.refuse(op, path, unix.ENOENT)
 	case unix.Lstat(upper, &st) != nil:
 		return ioctl.UpperState{}, nil
 	case st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0:
