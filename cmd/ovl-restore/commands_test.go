@@ -38,6 +38,7 @@ func scriptCommands() map[string]scriptCommand {
 		"strip":     cmdStrip,
 		"fill":      cmdFill,
 		"whiteouts": cmdWhiteouts,
+		"whiteout":  cmdWhiteout,
 		"setattr":   cmdSetattr,
 		"link":      cmdLink,
 		"readlink":  cmdReadlink,
@@ -48,6 +49,7 @@ func scriptCommands() map[string]scriptCommand {
 		"release":   cmdRelease,
 		"lock":      cmdLock,
 		"json":      cmdJSON,
+		"metrics":   cmdMetrics,
 		"divided":   cmdDivided,
 		"shared":    cmdShared,
 		"whole":     cmdWhole,
@@ -136,6 +138,13 @@ type zeros struct{}
 func (zeros) Read(b []byte) (int, error) {
 	clear(b)
 	return len(b), nil
+}
+
+// cmdWhiteout makes whiteouts by hand: whiteout FILE…
+func cmdWhiteout(ts *testscript.TestScript, neg bool, args []string) {
+	for _, path := range arg(ts, neg, args, 1) {
+		ts.Check(unix.Mknod(ts.MkAbs(path), unix.S_IFCHR, 0))
+	}
 }
 
 // cmdSetattr changes what testscript cannot: setattr [-mtime SECONDS] [-uid N]
@@ -251,8 +260,15 @@ func cmdJSON(ts *testscript.TestScript, neg bool, args []string) {
 	for line := range strings.Lines(ts.ReadFile("stdout")) {
 		n++
 		var into any = new(jsonResult)
-		if args[0] == "state" {
+		switch args[0] {
+		case "state":
 			into = new(jsonState)
+		case "status":
+			into = new(jsonStatus)
+		case "finding":
+			if into = new(jsonFinding); strings.Contains(line, `"status":"checked"`) {
+				into = new(jsonChecked)
+			}
 		}
 		d := json.NewDecoder(strings.NewReader(line))
 		d.DisallowUnknownFields()

@@ -123,6 +123,8 @@ func hint(err error) string {
 		return hintOverlays(noMount.overlays)
 	case errors.As(err, &flush):
 		return "run it as root of the name space that mounted the overlay; what was changed already shows after a reboot"
+	case errors.As(err, new(*overlay.MountedError)):
+		return "unmount it first, or name MNT: ovl-restore check --repair MNT"
 	case errors.Is(err, journal.ErrLocked):
 		return "try again, or use --wait"
 	case errors.Is(err, pkglist.ErrUnknown):

@@ -9,7 +9,9 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"strconv"
 
+	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 )
 
@@ -33,20 +35,35 @@ func run() int {
 	context.AfterFunc(ctx, stop)
 	out := newPrinter(os.Stdout, os.Stderr)
 	code := 0
+	cmd, err := newRoot(out).ExecuteContextC(ctx)
 	var exit *exitError
-	if err := newRoot(out).ExecuteContext(ctx); errors.As(err, &exit) {
+	switch {
+	case errors.As(err, &exit):
 		code = exit.code
-	} else if errors.As(err, new(*failedError)) {
+	case errors.As(err, new(*failedError)):
 		code = exitFailed
-	} else if err != nil {
+	case err != nil:
 		// What is wrong with a command line, cobra says or we do.
 		out.fatal(&usageError{err})
-		code = exitUsage
+		code = codeOf(cmd, usageCode, exitUsage)
 	}
 	if !out.flush() {
-		return max(code, exitFailed)
+		return max(code, codeOf(cmd, failedCode, exitFailed))
 	}
 	return code
+}
+
+// Annotations of commands whose exit codes are not the usual ones.
+const (
+	usageCode  = "usage-code"
+	failedCode = "failed-code"
+)
+
+func codeOf(cmd *cobra.Command, annotation string, usual int) int {
+	if code, err := strconv.Atoi(cmd.Annotations[annotation]); err == nil {
+		return code
+	}
+	return usual
 }
 
 // usageError is a command line that cannot be understood.

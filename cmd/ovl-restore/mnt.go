@@ -26,12 +26,16 @@ func (e *noMountError) Unwrap() error { return e.error }
 // there are.
 func openOverlay(mnt string, opts overlay.Options) (*overlay.Overlay, error) {
 	o, err := overlay.Open(mnt, opts)
+	return o, wrongMount(err)
+}
+
+func wrongMount(err error) error {
 	if errors.Is(err, os.ErrNotExist) {
 		if mounts, listErr := overlay.Mounts(); listErr == nil {
-			err = &noMountError{err, mounts}
+			return &noMountError{err, mounts}
 		}
 	}
-	return o, err
+	return err
 }
 
 // misplacedError: the path lies elsewhere, but a hidden entry would answer to it

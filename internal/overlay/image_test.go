@@ -17,7 +17,7 @@ func TestParseOSRelease(t *testing.T) {
 		"VERSION_ID=12":             {VersionID: "12"},
 		"VERSION_ID='1''2'\n":       {VersionID: "12"},
 		"#BUILD_ID=no\nBUILD_ID=\n": {},
-		" IMAGE_ID=\"a \\\"b\\\" \\$c\"\r\nIMAGE_VERSION=1.2\nBUILD_ID=2026-11-22\n": {
+		"IMAGE_ID=\"a \\\"b\\\" \\$c\"\r\n  IMAGE_VERSION=1.2\nBUILD_ID=2026-11-22\n": {
 			ImageID: `a "b" $c`, ImageVersion: "1.2", BuildID: "2026-11-22",
 		},
 	} {
