@@ -93,7 +93,7 @@ type BusyError struct {
 
 func (e *BusyError) Error() string {
 	if len(e.Holders) == 0 {
-		return "the old entry is still served, somebody holds it open"
+		return "the old entry is still served: somebody holds it open, or the kernel takes it for another name's"
 	}
 	names := make([]string, len(e.Holders))
 	for i, h := range e.Holders {
