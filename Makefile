@@ -144,7 +144,7 @@ demo: build ## the story, on this machine: nothing on it changes
 	PATH="$(CURDIR)/build:$$PATH" test/demo/demo.sh
 
 demo-vm: $(VM) ## the same with the patched kernel, in QEMU
-	$(VM) -file test/demo:/demo -- sh /demo/demo.sh
+	$(VM) -file test/demo:/demo -- env OVL_DEMO=inside sh /demo/demo.sh
 
 .PHONY: install
 install: build ## the program and the shells' completions
