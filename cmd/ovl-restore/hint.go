@@ -113,6 +113,8 @@ func hint(err error) string {
 		return "the upper is already right: close it there, or reboot"
 	case errors.As(err, &conflict) && conflict.Other != "":
 		return "make the other one a file of its own first, cp -a X X.new && mv X.new X; or --force"
+	case errors.As(err, &conflict) && conflict.Final:
+		return "use a kernel with the ioctl, or mount it without that option"
 	case errors.As(err, &conflict):
 		return "--force goes ahead"
 	case errors.As(err, &unreached) && unreached.Layer == "upper":
