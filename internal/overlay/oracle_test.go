@@ -51,8 +51,9 @@ func TestDiffOracle(t *testing.T) {
 }
 
 const (
-	oracleRounds = 12 // comparisons a layer
-	oracleOps    = 40 // operations before each
+	oracleRounds      = 12 // comparisons a layer
+	oracleRoundsShort = 4
+	oracleOps         = 40 // operations before each
 )
 
 // runOracle makes one layer after the other by working on an overlay of those
@@ -94,7 +95,11 @@ func runOracleLayer(t *testing.T, w *worker, dir string, lowers []string, option
 	image := snapshotLowers(t, o, lowers, mount)
 	o.Mount(t, mount...)
 	w.root = o.Merged
-	for range oracleRounds {
+	rounds := oracleRounds
+	if testing.Short() {
+		rounds = oracleRoundsShort
+	}
+	for range rounds {
 		for range oracleOps {
 			w.step()
 		}

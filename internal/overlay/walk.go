@@ -172,6 +172,9 @@ type inode struct{ dev, ino uint64 }
 // run walks the tree below top until it is through, ctx is done, or something
 // fails. No goroutine is left when it returns.
 func (w *walk) run(ctx context.Context, top *node) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	w.changed.L = &w.mu
 	w.first = top
 	stop := context.AfterFunc(ctx, func() { w.finish(context.Cause(ctx)) })
@@ -180,7 +183,7 @@ func (w *walk) run(ctx context.Context, top *node) error {
 	for range runtime.GOMAXPROCS(0) - 1 {
 		helpers.Go(w.help)
 	}
-	err := w.handOut(top)
+	err := w.handOut(ctx, top)
 	w.finish(err)
 	helpers.Wait()
 	w.mu.Lock()
@@ -318,7 +321,7 @@ func (n *node) makeChild(r *record) *node {
 }
 
 // handOut walks the tree in order, and reports.
-func (w *walk) handOut(at *node) error {
+func (w *walk) handOut(ctx context.Context, at *node) error {
 	s := &scratch{walk: w}
 	for at != nil {
 		if at.pos == 0 {
@@ -329,7 +332,7 @@ func (w *walk) handOut(at *node) error {
 				return err
 			}
 		}
-		child, err := w.handOutRecords(at)
+		child, err := w.handOutRecords(ctx, at)
 		if err != nil {
 			return err
 		}
@@ -357,10 +360,10 @@ func (w *walk) handOutSelf(at *node) error {
 }
 
 // handOutRecords reports the records up to the next directory.
-func (w *walk) handOutRecords(at *node) (child *node, err error) {
+func (w *walk) handOutRecords(ctx context.Context, at *node) (child *node, err error) {
 	for at.pos < len(at.recs) {
-		if w.over.Load() {
-			return nil, nil
+		if w.over.Load() || ctx.Err() != nil {
+			return nil, context.Cause(ctx)
 		}
 		r := &at.recs[at.pos]
 		at.pos++
