@@ -185,11 +185,17 @@ func kindWords(k overlay.Kind) string {
 
 func roomLine(s *overlayStatus) string {
 	line := sizeWord(s.Bytes.Upper) + " in the upper"
+	total := s.Bytes.Redundant
+	var of []string
 	if s.Bytes.Redundant > 0 {
-		line += ", " + sizeWord(s.Bytes.Redundant) + " of it in redundant copies"
+		of = append(of, "redundant copies")
 	}
 	if s.store != nil && s.store.Bytes > 0 {
-		line += "; " + sizeWord(s.store.Bytes) + " in backups"
+		total += s.store.Bytes
+		of = append(of, "backups")
+	}
+	if total > 0 {
+		line += "; " + sizeWord(total) + " could be freed (" + strings.Join(of, ", ") + ")"
 	}
 	return line
 }
