@@ -105,7 +105,7 @@ func TestLargeBatchIsFlushedOnce(t *testing.T) {
 	for _, dirs := range []int{1, 1000} {
 		t.Run(strconv.Itoa(dirs), func(t *testing.T) {
 			s := newStage(t)
-			rels := manyNames(10_000, dirs)
+			rels := manyNames(scaled(10_000), dirs)
 			s.fillLower(rels...)
 			s.mount()
 			s.whiteOut(rels...)

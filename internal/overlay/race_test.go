@@ -65,7 +65,7 @@ func TestRaceWithAUser(t *testing.T) {
 		})
 		// Through one open overlay, whose caches of ours are used too.
 		o := s.open()
-		for range 2000 {
+		for range scaled(2000) {
 			for _, r := range s.restoreWith(o, opts, "d/f") {
 				if r.Status == StatusDone {
 					done.Add(1)
@@ -198,7 +198,7 @@ func TestInterruptedBatch(t *testing.T) {
 	for _, cut := range []string{"planning", "acting"} {
 		t.Run(cut, func(t *testing.T) {
 			onEach(t, func(t *testing.T, s *stage, opts RestoreOptions) {
-				rels := manyNames(10_000, 10)
+				rels := manyNames(scaled(10_000), 10)
 				s.fillLower(rels...)
 				s.mount()
 				s.whiteOut(rels...)

@@ -402,3 +402,12 @@ func (s *stage) xattr(key string) string {
 	}
 	return "trusted.overlay." + key
 }
+
+// scaled is how often to repeat something, or how much of it to make: a tenth
+// in a short run, as an emulated guest's is.
+func scaled(n int) int {
+	if testing.Short() {
+		return n / 10
+	}
+	return n
+}
