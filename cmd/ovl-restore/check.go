@@ -161,10 +161,15 @@ func runCheck(ctx context.Context, out *printer, f checkFlags, args []string) er
 			continue // only an upper can have what is looked for
 		}
 		o, err := c.open(overlay.Options{})
+		if err != nil {
+			r.check(ctx, checkedOverlay{name: c.name()}, nil, err)
+			continue
+		}
+		m := o.Mount
 		r.check(ctx, checkedOverlay{
-			name: c.name(), upper: c.name(), work: c.Config.Work.Path, mounted: true,
-			root: strings.Trim(c.Root, "/"), hidden: c.Config.Upper.Path,
-		}, o, err)
+			name: m.Point, upper: m.Point, work: m.Config.Work.Path, mounted: true,
+			root: strings.Trim(m.Root, "/"), hidden: m.Config.Upper.Path,
+		}, o, nil)
 	}
 	return r.exit()
 }
