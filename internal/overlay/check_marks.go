@@ -86,9 +86,8 @@ func (c *checker) marksOf(dirfd int, name string) (entryMarks, error) {
 }
 
 func (c *checker) attributesOf(dirfd int, name string) ([]byte, error) {
-	return growing(&c.list, func(b []byte) (int, error) {
-		return unix.Llistxattr(procPath(dirfd)+"/"+name, b)
-	})
+	ended := append([]byte(name), 0) // as a system call wants it
+	return listXattrs(dirfd, ended[:len(name)], &c.list)
 }
 
 func otherPrefix(prefix string) string {
