@@ -216,7 +216,8 @@ func (f diffFlags) open(out *printer, args []string) (compared, []string, error)
 	case f.lower != "" && f.upper == "":
 		return compared{}, nil, &usageError{errNoUpperDir}
 	case f.lower != "":
-		layers, err := overlay.OpenLayers(f.upper, overlay.SplitLowers(f.lower), overlay.LayerOptions{UserXattr: f.userAttr})
+		lowers, _ := overlay.ParseLowers(f.lower)
+		layers, err := overlay.OpenLayers(f.upper, lowers, overlay.LayerOptions{UserXattr: f.userAttr})
 		return compared{layers: layers}, args, err
 	case len(args) == 0:
 		return compared{}, nil, &usageError{errNoOverlay}

@@ -164,14 +164,3 @@ func unescapeOctal(s string) string {
 }
 
 func isOctal(c byte) bool { return '0' <= c && c <= '7' }
-
-// SplitLowers splits what the mount option lowerdir takes into its layers,
-// topmost first, without the data-only ones.
-func SplitLowers(value string) []string {
-	var paths []string
-	lowers, _ := splitLowers(value)
-	for _, p := range lowers {
-		paths = append(paths, p.Path)
-	}
-	return paths
-}
