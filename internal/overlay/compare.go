@@ -20,6 +20,8 @@ type comparer struct {
 	layers *Layers
 	opts   DiffOptions
 	kinds  Kinds
+	// opaqueName is the whole name of that attribute.
+	opaqueName string
 }
 
 // modeDir is the file type of directories.

@@ -84,7 +84,7 @@ func (l *Layers) Diff(ctx context.Context, opts DiffOptions, report func(Deviati
 	c := &comparer{layers: l, opts: opts, kinds: opts.kinds()}
 	for _, rel := range topPaths(opts.Paths) {
 		w := &walk{visit: c.visit, failed: c.failed}
-		w.report = func(n *node, r *record) error { return c.report(n, r, report) }
+		w.report = func(n *node, r *record) error { return c.report(w, n, r, report) }
 		if err := w.run(ctx, l.top(rel)); err != nil {
 			return err
 		}
@@ -132,11 +132,11 @@ func (c *comparer) failed(path string, err error) error {
 }
 
 // report makes a deviation of a record.
-func (c *comparer) report(n *node, r *record, report func(Deviation) error) error {
+func (c *comparer) report(w *walk, n *node, r *record, report func(Deviation) error) error {
 	if len(n.only) > 1 && r != &n.self && r.kind != Deleted && r.kind != TypeChanged {
 		return nil // in the way of what was asked for, but not hiding it
 	}
-	path := n.pathOf(r)
+	path := w.pathOf(n, r)
 	if c.opts.Match != nil && !c.opts.Match(path) {
 		return nil
 	}

@@ -21,10 +21,10 @@ type Mark struct {
 // is something for a mark to hide is not known. It is the fastest way to find
 // what to look at. Looked, if not nil, counts the entries while it goes on.
 func (l *Layers) Marks(ctx context.Context, looked *atomic.Int64, report func(Mark) error) error {
-	c := &marker{comparer{layers: l, opts: DiffOptions{Looked: looked}}}
+	c := &marker{comparer{layers: l, opts: DiffOptions{Looked: looked}, opaqueName: l.prefix + xattrOpaque}}
 	w := &walk{visit: c.visit, failed: c.failed}
 	w.report = func(n *node, r *record) error {
-		return report(Mark{Path: n.pathOf(r), Opaque: r == &n.self})
+		return report(Mark{Path: w.pathOf(n, r), Opaque: r == &n.self})
 	}
 	return w.run(ctx, &node{})
 }
@@ -52,7 +52,7 @@ func (c *marker) visit(s *scratch, n *node) error {
 
 func (d *openNode) marks() error {
 	opaque := make([]byte, 1)
-	n, err := unix.Fgetxattr(d.dir.upper, d.layers.prefix+xattrOpaque, opaque)
+	n, err := unix.Fgetxattr(d.dir.upper, d.opaqueName, opaque)
 	switch {
 	case err == nil && n == 1:
 		d.n.hasSelf = opaque[0] == 'y' && d.n.parent != nil

@@ -37,6 +37,10 @@ type walk struct {
 	waiting int // goroutines in changed.Wait
 	err     error
 	over    atomic.Bool
+
+	// The directory whose records are handed out, and its path.
+	named    *node
+	namedRel string
 }
 
 // heldMax is when the others stop and wait for the one that hands out.
@@ -148,12 +152,15 @@ func (n *node) rel() string {
 	return string(path)
 }
 
-// path of one of its records.
-func (n *node) pathOf(r *record) string {
-	if r == &n.self {
-		return n.rel()
+// pathOf is the path of one of a directory's records. Only handing out may ask.
+func (w *walk) pathOf(n *node, r *record) string {
+	if w.named != n {
+		w.named, w.namedRel = n, n.rel()
 	}
-	return joinRel(n.rel(), string(n.nameOf(r)))
+	if r == &n.self {
+		return w.namedRel
+	}
+	return joinRel(w.namedRel, string(n.nameOf(r)))
 }
 
 // scratch is what one goroutine reads into.
@@ -164,7 +171,8 @@ type scratch struct {
 	lists        [2][]byte
 	values       [2][]byte
 	content      [2][]byte
-	whiteout     inode // a whiteout that many names share
+	found        results // the slices of a small directory's results, to be used again
+	whiteout     inode   // a whiteout that many names share
 }
 
 type inode struct{ dev, ino uint64 }
@@ -231,7 +239,9 @@ func (w *walk) wakeAll() {
 // readLocked reads a directory that was taken, with the lock given up meanwhile.
 func (w *walk) readLocked(s *scratch, n *node) {
 	w.mu.Unlock()
+	n.results = results{recs: s.found.recs[:0], names: s.found.names[:0]}
 	err := w.visit(s, n)
+	s.keepSlices(&n.results)
 	w.mu.Lock()
 	if err != nil && !w.over.Swap(true) {
 		w.err = err
@@ -239,6 +249,17 @@ func (w *walk) readLocked(s *scratch, n *node) {
 	n.read = true
 	w.held += n.size()
 	w.wakeAll()
+}
+
+// keepSlices gives results slices of their own size, and keeps the larger ones
+// for the next directory.
+func (s *scratch) keepSlices(r *results) {
+	if cap(r.recs) > 1<<12 {
+		s.found = results{} // a copy would cost more than it saves
+		return
+	}
+	s.found = *r
+	r.recs, r.names = slices.Clone(r.recs), slices.Clone(r.names)
 }
 
 // take finds the first directory that nobody reads, if there is room for it.
