@@ -28,6 +28,7 @@ type scriptCommand = func(ts *testscript.TestScript, neg bool, args []string)
 func scriptCommands() map[string]scriptCommand {
 	return map[string]scriptCommand{
 		"exits":     cmdExits,
+		"ends":      cmdEnds,
 		"mount":     cmdMount,
 		"umount":    cmdUmount,
 		"overlay":   cmdOverlay,
@@ -53,6 +54,16 @@ func scriptCommands() map[string]scriptCommand {
 		"divided":   cmdDivided,
 		"shared":    cmdShared,
 		"whole":     cmdWhole,
+	}
+}
+
+// cmdEnds runs a program, whatever its exit code: for what also sees the overlays
+// that other scripts make and unmount meanwhile.
+func cmdEnds(ts *testscript.TestScript, neg bool, args []string) {
+	arg(ts, neg, args, 1)
+	var exit *exec.ExitError
+	if err := ts.Exec(args[0], args[1:]...); err != nil && !errors.As(err, &exit) {
+		ts.Check(err)
 	}
 }
 
