@@ -52,7 +52,7 @@ func TestDiffOracle(t *testing.T) {
 
 const (
 	oracleRounds      = 12 // comparisons a layer
-	oracleRoundsShort = 4
+	oracleRoundsShort = 2
 	oracleOps         = 40 // operations before each
 )
 
