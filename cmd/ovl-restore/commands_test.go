@@ -175,7 +175,8 @@ func cmdSetattr(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(os.Lchown(path, *uid, *uid))
 	}
 	if *mtime >= 0 {
-		times := []unix.Timespec{{Sec: *mtime, Nsec: 123456789}, {Sec: *mtime, Nsec: 123456789}}
+		at := unix.NsecToTimespec(*mtime*int64(time.Second) + 123456789)
+		times := []unix.Timespec{at, at}
 		ts.Check(unix.UtimesNanoAt(unix.AT_FDCWD, path, times, unix.AT_SYMLINK_NOFOLLOW))
 	}
 }

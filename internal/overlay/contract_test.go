@@ -85,12 +85,16 @@ func (k *fieldKernel) UpperState(path string) (ioctl.UpperState, error) {
 	if upper == "" {
 		return ioctl.UpperState{}, k.refuse(op, path, unix.ENOENT)
 	}
-	var st unix.Stat_t
-	switch {
-	case unix.Lstat(filepath.Dir(path), &st) != nil:
+	if _, err := os.Lstat(filepath.Dir(path)); err != nil {
 		return ioctl.UpperState{}, k.refuse(op, path, unix.ENOENT)
-	case unix.Lstat(upper, &st) != nil:
-		return ioctl.UpperState{}, nil
+	}
+	var st unix.Stat_t
+	if unix.Lstat(upper, &st) != nil {
+		st = unix.Stat_t{} // no entry
+	}
+	switch {
+	case st.Mode == 0:
+		return ioctl.UpperState{State: ioctl.StateNone}, nil
 	case st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0:
 		return ioctl.UpperState{State: ioctl.StateWhiteout, Mode: st.Mode}, nil
 	}

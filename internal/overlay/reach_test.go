@@ -133,6 +133,7 @@ func TestMovedLayers(t *testing.T) {
 		s.must(os.Mkdir(join(base, "moved"), 0o755))
 		s.must(unix.Mount(disk, join(base, "moved"), "", unix.MS_MOVE, ""))
 		t.Cleanup(func() { _ = unix.Unmount(join(base, "moved"), unix.MNT_DETACH) })
+		nextTick() // else the decoy may have the very times of the real one
 		fill(t, disk, "upper/f", "upper/d/f", "upper/shadow", "lower/f", "lower/d/f", "lower/shadow", "work/")
 		before := tree(t, disk)
 		o := s.open()

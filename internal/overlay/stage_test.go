@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -411,3 +412,7 @@ func scaled(n int) int {
 	}
 	return n
 }
+
+// nextTick waits until a file that is changed gets another time than those
+// changed before: the kernel's clock for that moves every 4 ms or so.
+func nextTick() { time.Sleep(20 * time.Millisecond) }

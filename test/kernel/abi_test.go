@@ -27,7 +27,7 @@ func TestArguments(t *testing.T) {
 	length := uint32(len(f) - 1)
 
 	for _, req := range []uint{reqRestore, reqRestorable} {
-		bad := func(what string, memory string, length, flags uint32, errno unix.Errno) {
+		bad := func(what, memory string, length, flags uint32, errno unix.Errno) {
 			t.Helper()
 			if err := expect(what, rawPath(o.dir, req, []byte(memory+"\x00"), length, flags), errno); err != nil {
 				t.Errorf("ioctl %#x: %v", req, err)

@@ -29,7 +29,7 @@ func TestStaleDescriptorIsNotCopiedUp(t *testing.T) {
 			fd, err := unix.Open(o.merged(name), unix.O_PATH|unix.O_NOFOLLOW, 0)
 			o.must(err)
 			f := os.NewFile(uintptr(fd), name)
-			defer f.Close()
+			o.t.Cleanup(func() { _ = f.Close() })
 			files = append(files, f)
 		}
 		open := o.openFile("file", os.O_RDONLY)

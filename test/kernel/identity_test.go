@@ -72,10 +72,7 @@ func TestRestoreWhileRemovedDirectoryIsInUse(t *testing.T) {
 		o.must(os.Chmod(o.merged("e"), 0o700))
 		e := o.openFile("e", unix.O_DIRECTORY)
 		h := o.openFile("h", unix.O_DIRECTORY)
-		wd, err := os.Getwd()
-		o.must(err)
-		o.must(os.Chdir(o.merged("d")))
-		defer os.Chdir(wd)
+		o.t.Chdir(o.merged("d"))
 		o.remove("d")
 		o.remove("e")
 		o.remove("h")
@@ -101,7 +98,7 @@ func TestRestoreWhileRemovedDirectoryIsInUse(t *testing.T) {
 			}
 		}
 		// The removed ones stay dead.
-		_, err = os.Create("x")
+		_, err := os.Create("x")
 		o.want(err, unix.ENOENT)
 		for _, dir := range []*os.File{e, h} {
 			_, err = unix.Openat(int(dir.Fd()), "x", unix.O_CREAT|unix.O_WRONLY, 0o644)

@@ -169,7 +169,7 @@ func TestReadOnlyBindMount(t *testing.T) {
 	o.remove("g")
 	ro := t.TempDir()
 	o.must(unix.Mount(o.Merged, ro, "", unix.MS_BIND, ""))
-	defer unix.Unmount(ro, unix.MNT_DETACH)
+	defer func() { o.must(unix.Unmount(ro, unix.MNT_DETACH)) }()
 	o.must(unix.Mount("", ro, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""))
 
 	o.want(o.mount.RestoreLower(ro+"/f", 0), unix.EROFS)

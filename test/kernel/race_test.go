@@ -107,11 +107,11 @@ func (r *race) run(threads int) {
 	for err := range failed {
 		r.t.Error(err)
 	}
-	counts := ""
+	counts := make([]int64, len(r.done))
 	for i := range r.done {
-		counts += fmt.Sprintf(" %d", r.done[i].Load())
+		counts[i] = r.done[i].Load()
 	}
-	r.t.Logf("steps that had an effect:%s", counts)
+	r.t.Logf("steps that had an effect: %d", counts)
 }
 
 // content makes a new content, short or of nearly a page.

@@ -55,5 +55,5 @@ func expect(what string, err error, errno unix.Errno) error {
 	if errno == 0 && err == nil || errno != 0 && isErrno(err, errno) {
 		return nil
 	}
-	return fmt.Errorf("%s: got error %v, want %s", what, err, unix.ErrnoName(errno))
+	return fmt.Errorf("%s: want %s, got error %w", what, unix.ErrnoName(errno), err)
 }

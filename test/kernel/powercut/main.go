@@ -155,7 +155,7 @@ func check(m *ioctl.Mount, synced int) error {
 	counts := map[ioctl.State]int{}
 	for i := range names {
 		state, err := checkName(m, name(i))
-		counts[state] = counts[state] + 1
+		counts[state]++
 		errs = append(errs, err)
 	}
 	for i := range durable {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 
 	"github.com/ovl-restore/ovl-restore/test/vm/wire"
 )
@@ -34,6 +35,9 @@ func setUp() error {
 	if err := mountBasics(); err != nil {
 		return err
 	}
+	if err := raiseFileLimit(); err != nil {
+		return err
+	}
 	config, err := readConfig()
 	if err != nil {
 		return err
@@ -50,6 +54,16 @@ func setUp() error {
 		}
 	}
 	return superviseAgent()
+}
+
+// raiseFileLimit gives the guest's programs as many descriptors as systemd does:
+// the kernel's own limit is 4096, and os.RemoveAll takes one for each level.
+func raiseFileLimit() error {
+	limit := syscall.Rlimit{Cur: 1 << 19, Max: 1 << 19}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("raise the limit of open files: %w", err)
+	}
+	return nil
 }
 
 // nonce returns the nonce of this boot from the kernel's command line.
