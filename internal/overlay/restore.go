@@ -101,7 +101,7 @@ func (o *Overlay) Restore(ctx context.Context, paths []string, opts RestoreOptio
 	if opts.Method == "" {
 		opts.Method = MethodAuto
 	}
-	r := &restorer{Overlay: o, opts: opts, restored: map[string]bool{}, changed: map[string]*job{}}
+	r := &restorer{Overlay: o, opts: opts, restored: map[string]bool{}, byName: map[string][]*job{}, changed: map[string]*job{}}
 	defer r.forget()
 	for _, path := range paths {
 		j := r.newJob(path)
@@ -137,9 +137,10 @@ type restorer struct {
 	*Overlay
 	opts     RestoreOptions
 	jobs     []*job
-	restored map[string]bool // clean paths whose entry was or will be brought back
-	changed  map[string]*job // by place in the upper: what this call changed there
-	dirty    bool            // the upper was changed behind the kernel's back
+	restored map[string]bool   // clean paths whose entry was or will be brought back
+	byName   map[string][]*job // the same, by the last component
+	changed  map[string]*job   // by place in the upper: what this call changed there
+	dirty    bool              // the upper was changed behind the kernel's back
 	keeper   Keeper
 	beside   *int // see besideUpper
 	// parent is the directory that was looked up last: paths come in groups.
@@ -195,13 +196,20 @@ func (j *job) fail(err error) {
 func (r *restorer) done(j *job, action Action, method Method) {
 	j.Action, j.Method = action, method
 	j.verify = true
-	r.restored[j.Path] = true
+	r.noteRestored(j)
 }
 
 // intend plans an action for act.
 func (r *restorer) intend(j *job, action Action, method Method) {
 	j.Action, j.Method = action, method
-	r.restored[j.Path] = true
+	r.noteRestored(j)
+}
+
+func (r *restorer) noteRestored(j *job) {
+	if !r.restored[j.Path] {
+		r.restored[j.Path] = true
+		r.byName[j.name] = append(r.byName[j.name], j)
+	}
 }
 
 // plan decides what to do about one path. With a current kernel's ioctl, and
@@ -369,7 +377,7 @@ func (r *restorer) planDiscard(j *job, st ioctl.UpperState) {
 
 // planUnhidden is for a path that the upper does not have.
 func (r *restorer) planUnhidden(j *job, st ioctl.UpperState) {
-	if r.broughtBack(j.Path) {
+	if r.broughtBack(j.Path) || r.broughtBackAs(j) {
 		j.Action, j.verify = ActNone, !r.opts.DryRun
 		if r.opts.DryRun {
 			j.Status = StatusPlanned
@@ -402,6 +410,25 @@ func (r *restorer) broughtBack(path string) bool {
 			return true
 		}
 		path = parentPath(path)
+	}
+	return false
+}
+
+// broughtBackAs says whether this call restores the same entry by another
+// spelling of its path.
+func (r *restorer) broughtBackAs(j *job) bool {
+	if _, err := r.resolveParent(j); err != nil {
+		return false
+	}
+	for _, other := range r.byName[j.name] {
+		if other.rel == "" {
+			if _, err := r.resolveParent(other); err != nil {
+				continue
+			}
+		}
+		if other.rel == j.rel {
+			return true
+		}
 	}
 	return false
 }
