@@ -131,8 +131,9 @@ $(VM):
 	@mkdir -p $(@D)
 	@go build -o $@ ./test/vm/boot
 
-bench: $(VM) bench-walk ## the benchmarks: of restoring, in the patched kernel in QEMU, and bench-walk
+bench: $(VM) bench-walk build-all ## the benchmarks: of restoring, in the patched kernel in QEMU, bench-walk, and sizes
 	$(VM) -memory 2048 -limit 30m -program ./test/bench -- bench
+	@echo; stat -c '%s bytes: %n' build/$(NAME) build/$(NAME)-armv7 build/$(NAME)-arm64
 
 .PHONY: bench-walk
 bench-walk: ## how fast a million entries are walked and compared, here, against find
