@@ -99,11 +99,19 @@ var openToAll = func() func(string) error {
 	}
 }()
 
-// openUp makes a directory and those above it, up to the tests' own, searchable.
+// openUp makes a directory and those above it searchable, where they are not.
+// The host's /tmp is and must stay as it is: a fixed mode would take its sticky
+// bit and everybody's write permission away.
 func openUp(dir string) error {
-	for ; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
-		if err := os.Chmod(dir, 0o755); err != nil {
+	for ; dir != "/"; dir = filepath.Dir(dir) {
+		info, err := os.Stat(dir)
+		if err != nil {
 			return err
+		}
+		if mode := info.Mode().Perm(); mode&0o011 != 0o011 {
+			if err := os.Chmod(dir, mode|0o055); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
