@@ -24,7 +24,7 @@ TESTFLAGS ?=
 GOTEST = go test -json -vet=off $(TESTFLAGS)
 SUMMARY := build/summary
 SUMMARYFLAGS ?=
-HOST_PACKAGES = $(shell go list ./... | grep -v '/test/vm$$')
+HOST_PACKAGES = $(shell go list ./... | grep -v -e '/test/vm$$' -e '/test/appliance$$')
 
 LINTER := go tool -modfile=tools/go.mod golangci-lint
 
@@ -45,17 +45,20 @@ build-arm64: ## build/ovl-restore-arm64
 
 build-all: build build-armv7 build-arm64 ## all of these
 
-# Three rings: unit, host (real overlays in a private name space), and vm. A
-# failure in one does not keep the others from running.
-.PHONY: test test-unit test-vm
-test: $(SUMMARY) ## every test: here, without root's privileges, and in the kernels in QEMU
-	@{ failed=0; $(host_tests); $(vm_tests); exit $$failed; } | $(SUMMARY) $(SUMMARYFLAGS)
+# Rings: unit, host (real overlays in a private name space), vm, and a whole
+# device. A failure in one does not keep the others from running.
+.PHONY: test test-unit test-vm test-appliance
+test: $(SUMMARY) ## every test: here, without root's privileges, in the kernels in QEMU, and on a device there
+	@{ failed=0; $(host_tests); $(vm_tests); $(appliance_tests); exit $$failed; } | $(SUMMARY) $(SUMMARYFLAGS)
 
 test-unit: $(SUMMARY) ## the tests that need no virtual machine
 	@{ failed=0; $(host_tests); exit $$failed; } | $(SUMMARY) $(SUMMARYFLAGS)
 
 test-vm: $(SUMMARY) ## the tests in the kernels in QEMU; OVL_VM_RUN=Pattern selects
 	@{ failed=0; $(vm_tests); exit $$failed; } | $(SUMMARY) $(SUMMARYFLAGS)
+
+test-appliance: $(SUMMARY) ## the tests on a whole device in QEMU, with systemd and RAUC
+	@{ failed=0; $(appliance_tests); exit $$failed; } | $(SUMMARY) $(SUMMARYFLAGS)
 
 # Root runs the tests a second time as everybody else does: root in a user name
 # space only. -count=1, for the go command would take another run's result for
@@ -68,6 +71,11 @@ endef
 
 define vm_tests
 	$(GOTEST) -timeout 45m ./test/vm || failed=1
+endef
+
+# -count=1: what runs on the device is built by other programs than this.
+define appliance_tests
+	$(GOTEST) -count=1 -timeout 30m ./test/appliance || failed=1
 endef
 
 # To change the kernel patches: make kernel-tree, commit in the git repositories

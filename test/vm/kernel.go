@@ -74,7 +74,7 @@ func Prepare(ctx context.Context, series string, variant Variant) (*Kernel, erro
 		return nil, fmt.Errorf("make the kernels' cache: %w", err)
 	}
 	// Several packages' tests, and several people, may prepare at once.
-	lock, err := lockFile(ctx, filepath.Join(cache, "lock"))
+	lock, err := Lock(ctx, filepath.Join(cache, "lock"))
 	if err != nil {
 		return nil, err
 	}

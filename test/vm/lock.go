@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockFile takes an exclusive lock on a file until the file is closed.
-func lockFile(ctx context.Context, path string) (*os.File, error) {
+// Lock takes an exclusive lock on a file until the file is closed.
+func Lock(ctx context.Context, path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("open the lock: %w", err)

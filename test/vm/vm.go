@@ -150,8 +150,9 @@ func (v *VM) Shutdown(ctx context.Context) error {
 	if err != nil {
 		err = v.explain(fmt.Errorf("shut down: %w", err))
 	} else {
-		// It has said bye: how it powers off is its own matter.
-		v.qemu.wait(10 * time.Second)
+		// It has said bye: how it powers off is its own matter. A system with
+		// services stops them first.
+		v.qemu.wait(60 * time.Second)
 		v.console.wait(time.Second)
 		err = v.Complaints()
 	}

@@ -34,7 +34,15 @@ func superviseAgent() error {
 	}
 }
 
+// powerOff powers the guest off, by systemd where that runs.
 func powerOff() error {
+	if _, err := os.Stat("/run/systemd/system"); err == nil && os.Getpid() != 1 {
+		out, err := exec.Command("systemctl", "--no-block", "poweroff").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("systemctl poweroff: %w: %s", err, out)
+		}
+		return nil
+	}
 	unix.Sync()
 	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF); err != nil {
 		return fmt.Errorf("power off: %w", err)
