@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ovl-restore/ovl-restore/internal/journal"
 	"github.com/ovl-restore/ovl-restore/internal/overlay"
 )
 
@@ -203,7 +204,7 @@ func (r *checkRun) check(ctx context.Context, c checkedOverlay, o checkable, err
 func (r *checkRun) checkOpen(ctx context.Context, c checkedOverlay, o checkable) error {
 	findings, err := o.Check(ctx, overlay.CheckOptions{})
 	if err == nil && r.flags.repair {
-		keep := &keeper{ctx: ctx, wait: r.flags.wait, out: r.printer}
+		keep := &keeper{ctx: ctx, wait: r.flags.wait, out: r.printer, intent: journal.Intent{Kind: journal.KindRepair, Overlay: c.name}}
 		err = errors.Join(o.Repair(ctx, findings, overlay.RepairOptions{Keeper: keep.open}), keep.close())
 	}
 	for _, f := range findings {

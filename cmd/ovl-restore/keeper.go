@@ -13,11 +13,12 @@ import (
 
 // keeper opens the store when the first entry is about to be dropped.
 type keeper struct {
-	ctx   context.Context //nolint:containedctx // lives as long as one command
-	wait  bool
-	out   *printer
-	store *journal.Store
-	tx    *journal.Tx
+	ctx    context.Context //nolint:containedctx // lives as long as one command
+	wait   bool
+	out    *printer
+	intent journal.Intent
+	store  *journal.Store
+	tx     *journal.Tx
 }
 
 func (k *keeper) open(upper *overlay.Layer) (overlay.Keeper, error) {
@@ -43,7 +44,7 @@ func (k *keeper) open(upper *overlay.Layer) (overlay.Keeper, error) {
 		}
 	}
 	var err error
-	k.tx, err = k.store.Begin()
+	k.tx, err = k.store.Begin(k.intent)
 	return k.tx, err
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/ovl-restore/ovl-restore/internal/journal"
 	"github.com/ovl-restore/ovl-restore/internal/overlay"
 )
 
@@ -31,7 +32,7 @@ func runRestore(ctx context.Context, out *printer, f restoreFlags, args []string
 	if f.state {
 		return printStates(o, paths, out)
 	}
-	keep := &keeper{ctx: ctx, wait: f.wait, out: out}
+	keep := &keeper{ctx: ctx, wait: f.wait, out: out, intent: journal.Intent{Kind: journal.KindRestore, Overlay: o.Mount.Point}}
 	opts := overlay.RestoreOptions{
 		Method:      method,
 		Recursive:   f.recursive,

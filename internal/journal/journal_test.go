@@ -49,14 +49,14 @@ func begin(t *testing.T, upper *os.File, path string) (*Store, *Tx) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tx, err := s.Begin()
+	tx, err := s.Begin(Intent{Kind: KindRestore})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s, tx
 }
 
-func readLog(t *testing.T, upper, id string) []record {
+func loggedLines(t *testing.T, upper, id string) []record {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(upper+Suffix, "tx", id, "log.jsonl"))
 	if err != nil {
@@ -126,7 +126,7 @@ func TestKeepsEveryType(t *testing.T) {
 		if err := errors.Join(tx.Done(), s.Close()); err != nil {
 			t.Error(err)
 		}
-		log := readLog(t, path, tx.ID)
+		log := loggedLines(t, path, tx.ID)
 		if log[0].Op != "begin" || log[len(log)-1].Op != "done" {
 			t.Errorf("the log begins with %s and ends with %s", log[0].Op, log[len(log)-1].Op)
 		}
@@ -140,7 +140,7 @@ func TestKeepsEveryType(t *testing.T) {
 				t.Errorf("the number %d is in the log twice", r.N)
 			}
 			seen[r.N] = true
-			if kept, ok := want[strconv.Itoa(r.N)]; ok && (kept != name || r.Op != op) {
+			if kept, ok := want[strconv.Itoa(r.N)]; ok && (kept != name || string(r.Op) != op) {
 				t.Errorf("record %+v, want %s of %q", r, op, kept)
 			}
 		}
@@ -209,7 +209,7 @@ func TestFullDiskDropsNothing(t *testing.T) {
 	if err := errors.Join(tx.Done(), s.Close()); err != nil {
 		t.Error(err)
 	}
-	log := readLog(t, path, tx.ID) // no torn line
+	log := loggedLines(t, path, tx.ID) // no torn line
 	if last := log[len(log)-2]; last.Path != "b" {
 		t.Errorf("the last record is %+v", last)
 	}
@@ -263,7 +263,7 @@ func TestHostileStore(t *testing.T) {
 			}
 			s, err := Open(upper, path)
 			if err == nil {
-				_, err = s.Begin()
+				_, err = s.Begin(Intent{Kind: KindRestore})
 				_ = s.Close()
 			}
 			if err == nil {

@@ -7,6 +7,7 @@
 //	UPPER.ovl-restore/lock
 //	UPPER.ovl-restore/tx/ID/log.jsonl
 //	UPPER.ovl-restore/tx/ID/backup/N
+//	UPPER.ovl-restore/NAME   files of other packages: see ReadFile, WriteFile
 //
 // Each transaction logs what it is about to do, on disk, before it does it;
 // entries are kept under a number, so that no name is too strange or too long.
@@ -27,11 +28,15 @@ const Suffix = ".ovl-restore"
 // ErrLocked says that another process is working with the same store.
 var ErrLocked = errors.New("another ovl-restore is changing this overlay")
 
-// Store is the store of one upper directory, locked. Close it after use.
+// ErrNotLocked says that a store was opened for reading only.
+var ErrNotLocked = errors.New("the store was opened for reading only")
+
+// Store is the store of one upper directory. Close it after use.
 type Store struct {
-	dir  *os.File
-	lock *os.File
-	path string // for people
+	dir   *os.File
+	lock  *os.File // nil for reading only
+	upper *os.File // O_PATH
+	path  string   // for people
 }
 
 // Open opens the store beside an upper directory, makes it if there is none, and
@@ -48,16 +53,63 @@ func Open(upper *os.File, path string) (*Store, error) {
 	if s.dir, err = makeDir(parent, name+Suffix); err != nil {
 		return nil, fmt.Errorf("make the store %q: %w", s.path, err)
 	}
-	if err := s.takeLock(); err != nil {
-		_ = s.dir.Close()
+	err = s.takeLock()
+	if err == nil {
+		s.upper, err = duplicate(upper)
+	}
+	if err != nil {
+		_ = s.Close()
 		return nil, fmt.Errorf("lock the store %q: %w", s.path, err)
 	}
 	return s, nil
 }
 
+// View opens the store beside an upper directory for reading, whoever has it
+// locked: what it holds may change meanwhile. The error is os.ErrNotExist where
+// there is none, and the arguments are those of Open.
+func View(upper *os.File, path string) (*Store, error) {
+	parent, name, err := locate(upper, path)
+	if err != nil {
+		return nil, fmt.Errorf("find the directory that the upper %q is in: %w", path, err)
+	}
+	defer func() { _ = parent.Close() }()
+	s := &Store{path: filepath.Join(filepath.Dir(path), name+Suffix)}
+	s.dir, err = openAt(parent, name+Suffix, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err == nil {
+		s.upper, err = duplicate(upper)
+	}
+	if err != nil {
+		_ = s.Close()
+		return nil, fmt.Errorf("open the store %q: %w", s.path, err)
+	}
+	return s, nil
+}
+
+// Path is where the store is, for people.
+func (s *Store) Path() string { return s.path }
+
 // Close unlocks the store.
 func (s *Store) Close() error {
-	return errors.Join(s.lock.Close(), s.dir.Close())
+	return closeAll(s.upper, s.dir, s.lock)
+}
+
+// closeAll closes those of the files that are open.
+func closeAll(files ...*os.File) error {
+	var errs []error
+	for _, f := range files {
+		if f != nil {
+			errs = append(errs, f.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func duplicate(f *os.File) (*os.File, error) {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
 func (s *Store) takeLock() error {

@@ -41,7 +41,7 @@ func TestSummarize(t *testing.T) {
 	if err := tx.Done(); err != nil {
 		t.Fatal(err)
 	}
-	second, err := store.Begin()
+	second, err := store.Begin(Intent{Kind: KindRestore})
 	if err != nil {
 		t.Fatal(err)
 	}

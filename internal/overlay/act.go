@@ -56,7 +56,7 @@ func (r *restorer) foresee(ctx context.Context) {
 func (r *restorer) prepareAll(ctx context.Context, jobs []*job) {
 	var writing []*job
 	for _, j := range jobs {
-		if j.Method == MethodRemount || j.Action == ActDiscard {
+		if j.Method == MethodRemount || r.needsKeeper(j) {
 			writing = append(writing, j)
 		}
 	}
@@ -130,7 +130,7 @@ func (r *restorer) prepare(ctx context.Context, jobs []*job) error {
 func (r *restorer) openKeeper(upper *Layer, jobs []*job) {
 	var err error
 	for _, j := range jobs {
-		if j.settled() || !j.needsKeeper() {
+		if j.settled() || !r.needsKeeper(j) {
 			continue
 		}
 		if r.keeper == nil && err == nil {
@@ -146,8 +146,9 @@ func (r *restorer) openKeeper(upper *Layer, jobs []*job) {
 	}
 }
 
-func (j *job) needsKeeper() bool {
-	return j.Action == ActDiscard || j.Action == ActRemove || j.Action == ActMerge
+func (r *restorer) needsKeeper(j *job) bool {
+	return j.Action == ActDiscard || j.Action == ActRemove || j.Action == ActMerge ||
+		j.Action == ActRestore && r.opts.KeepWhiteouts
 }
 
 // apply makes one change, once: a caller may name an entry twice, in two
@@ -169,7 +170,15 @@ func (r *restorer) apply(j *job) {
 
 func (r *restorer) change(j *job) {
 	var err error
+	if j.Action == ActRestore && r.opts.KeepWhiteouts {
+		if err := r.keeper.Note("whiteout", j.rel); err != nil {
+			j.fail(err)
+			return
+		}
+	}
 	switch {
+	case j.Action == ActRestore && j.Method == MethodIoctl && r.askKernel() == contractCurrent:
+		err = r.restoreByIoctl(j)
 	case j.Action == ActRestore && j.Method == MethodIoctl:
 		r.applyFirst(j)
 		return
@@ -187,6 +196,20 @@ func (r *restorer) change(j *job) {
 		return
 	}
 	r.done(j, j.Action, j.Method)
+}
+
+// restoreByIoctl removes a whiteout that the keeper knows of.
+func (r *restorer) restoreByIoctl(j *job) error {
+	path, release, err := systemPath(j)
+	if err != nil {
+		return err
+	}
+	defer release()
+	err = r.kernel.RestoreLower(path, 0)
+	if errors.Is(err, ioctl.ErrNoLower) {
+		return &NoLowerError{WhiteoutGone: true}
+	}
+	return err
 }
 
 // applyFirst restores by an old kernel's ioctl. Where it says that there is no

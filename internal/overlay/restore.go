@@ -79,6 +79,9 @@ type RestoreOptions struct {
 	Discard   bool // also drop real upper entries; needs Keeper
 	DryRun    bool // change nothing, say what would be done
 	Force     bool // go ahead in spite of a ConflictError
+	// KeepWhiteouts tells the keeper of each whiteout before it goes, so that it
+	// can be put back; then no whiteout is removed without reaching the upper.
+	KeepWhiteouts bool
 	// SkipVisible: a path that nothing hides, or that lies elsewhere, is no
 	// failure. For lists that name more than was deleted.
 	SkipVisible bool
@@ -238,13 +241,14 @@ func (r *restorer) planCurrent(j *job) {
 		return
 	}
 	defer release()
-	if r.opts.DryRun {
+	later := r.opts.DryRun || r.opts.KeepWhiteouts
+	if later {
 		err = r.kernel.IsRestorable(path)
 	} else {
 		err = r.kernel.RestoreLower(path, 0)
 	}
 	switch {
-	case err == nil && r.opts.DryRun:
+	case err == nil && later:
 		r.intend(j, ActRestore, MethodIoctl)
 	case err == nil:
 		r.done(j, ActRestore, MethodIoctl)
@@ -252,6 +256,10 @@ func (r *restorer) planCurrent(j *job) {
 		r.nothing(j)
 	case errors.Is(err, ioctl.ErrNoLower):
 		j.Action, j.Method = ActRestore, MethodIoctl
+		if later && !r.opts.DryRun { // over nothing, but a whiteout
+			r.intend(j, ActRestore, MethodIoctl)
+			return
+		}
 		j.fail(&NoLowerError{WhiteoutGone: !r.opts.DryRun})
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR):
 		r.missingParent(j, err)
