@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,6 +61,53 @@ func (s *Store) Transactions() ([]Info, error) {
 		infos = append(infos, info)
 	}
 	return infos, nil
+}
+
+// Entry is one thing that a transaction did.
+type Entry struct {
+	Op     Op
+	What   string // of OpNote
+	Path   string // from the overlay's root
+	Backup string // where an entry that was dropped is kept
+}
+
+// Entries lists what a transaction did, in that order. The error is
+// os.ErrNotExist for one that is not there.
+func (s *Store) Entries(id string) ([]Entry, error) {
+	dir, err := s.openTx(id)
+	if err != nil {
+		return nil, fmt.Errorf("read the transaction %s in %q: %w", id, s.path, err)
+	}
+	defer func() { _ = dir.Close() }()
+	log, err := readLog(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read the transaction %s in %q: %w", id, s.path, err)
+	}
+	var entries []Entry
+	for _, r := range log {
+		if r.Op == OpBegin || r.Op == OpDone {
+			continue
+		}
+		e := Entry{Op: r.Op, What: r.What, Path: r.rel()}
+		if r.N > 0 {
+			e.Backup = filepath.Join(s.path, "tx", id, "backup", strconv.Itoa(r.N))
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+// openTx opens the directory of a transaction.
+func (s *Store) openTx(id string) (*os.File, error) {
+	if id == "" || strings.HasPrefix(id, ".") || strings.Contains(id, "/") {
+		return nil, os.ErrNotExist
+	}
+	all, err := openAt(s.dir, "tx", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = all.Close() }()
+	return openAt(all, id, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 }
 
 func readInfo(all *os.File, id string) (Info, error) {

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestTransactions(t *testing.T) {
@@ -58,6 +60,33 @@ func TestTransactions(t *testing.T) {
 		}
 		if info.ID != want[i] || info.Intent != intents[n] || info.State != state || info.Entries != 2*n || time.Since(info.Began) > time.Minute {
 			t.Errorf("%+v, want %s", info, want[i])
+		}
+	}
+}
+
+func TestEntries(t *testing.T) {
+	upper, path := upperDir(t)
+	s, tx := begin(t, upper, path)
+	defer s.Close()
+	if err := os.WriteFile(filepath.Join(path, "f"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	where, err := tx.Move(int(openPathOnly(t, path).Fd()), "f", "d/f")
+	if err := errors.Join(err, tx.Note("opaque", "a\nb"), tx.Created("\xffmade"), tx.Done()); err != nil {
+		t.Fatal(err)
+	}
+	want := []Entry{
+		{Op: OpMove, Path: "d/f", Backup: where},
+		{Op: OpNote, What: "opaque", Path: "a\nb"},
+		{Op: OpCreated, Path: "\xffmade"},
+	}
+	got, err := s.Entries(tx.ID)
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	for _, id := range []string{"", "..", "../tx", "1"} {
+		if _, err := s.Entries(id); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%q: %v, want ErrNotExist", id, err)
 		}
 	}
 }
