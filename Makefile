@@ -110,12 +110,12 @@ $(SUMMARY):
 	@go build -o $@ ./test/summary
 
 .PHONY: lint lint-go lint-shell lint-tree fmt
-lint: lint-go lint-shell lint-tree ## everything that can be found without running it
+lint: lint-go lint-shell lint-tree lint-man ## everything that can be found without running it
 
 lint-go:
 	$(LINTER) config verify
 	$(LINTER) run ./...
-	$(STATIC) go vet -tags vmguest ./...
+	$(STATIC) go vet -tags vmguest,gendocs ./...
 	GOARCH=arm GOARM=7 $(STATIC) go vet ./...
 	GOARCH=arm64 $(STATIC) go vet ./...
 	GOARCH=386 $(STATIC) go vet ./internal/ioctl
@@ -156,17 +156,18 @@ demo-vm: $(VM) ## the same with the patched kernel, in QEMU
 	$(VM) -file test/demo:/demo -- env OVL_DEMO=inside sh /demo/demo.sh
 
 .PHONY: install
-install: build ## the program and the shells' completions
-	@mkdir -p build/completions
-	for shell in bash zsh fish; do build/$(NAME) completion $$shell >build/completions/$$shell; done
+install: build man ## the program, the shells' completions, the manual
 	install -D -m 755 build/$(NAME) $(bindir)/$(NAME)
-	install -D -m 644 build/completions/bash $(datadir)/bash-completion/completions/$(NAME)
-	install -D -m 644 build/completions/zsh $(datadir)/zsh/site-functions/_$(NAME)
-	install -D -m 644 build/completions/fish $(datadir)/fish/vendor_completions.d/$(NAME).fish
+	install -D -m 644 build/docs/completions/bash $(datadir)/bash-completion/completions/$(NAME)
+	install -D -m 644 build/docs/completions/zsh $(datadir)/zsh/site-functions/_$(NAME)
+	install -D -m 644 build/docs/completions/fish $(datadir)/fish/vendor_completions.d/$(NAME).fish
+	for page in build/docs/man/*; do install -D -m 644 -t $(datadir)/man/man$${page##*.} $$page || exit; done
+
+include tools/packaging.mk
 
 .PHONY: clean
 clean: ## remove what was built, but not the kernels that were fetched
-	rm -rf build/$(NAME)* build/completions build/summary build/vm/bin build/vm/boot
+	rm -rf build/$(NAME)* build/docs build/summary build/vm/bin build/vm/boot
 
 .PHONY: distclean
 distclean: ## remove all of build, kernels too

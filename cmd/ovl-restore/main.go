@@ -24,10 +24,6 @@ const (
 	exitUsage  = 2 // the command line was not understood, nothing was done
 )
 
-func main() {
-	os.Exit(run())
-}
-
 func run() int {
 	// A second signal ends the process the usual way.
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)

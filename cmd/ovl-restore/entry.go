@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build !gendocs
+
+package main
+
+import "os"
+
+func main() {
+	os.Exit(run())
+}
