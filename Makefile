@@ -13,7 +13,8 @@ NAME := ovl-restore
 VERSION := $(shell git describe --always --dirty --tags 2>/dev/null || echo unknown)
 # With the same flags everywhere, what one target compiled serves the others.
 STATIC = CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false'
-GOBUILD = $(STATIC) go build -ldflags '-s -w -X main.version=$(VERSION)'
+LEAN := build/lean/go.mod
+GOBUILD = $(STATIC) go build -modfile=$(LEAN) -ldflags '-s -w -X main.version=$(VERSION)'
 
 # The race detector needs cgo and a C compiler.
 RACE := $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v "$$(go env CC)" >/dev/null && echo -race)
@@ -34,24 +35,29 @@ help: ## show this list
 	@echo '  install takes DESTDIR and PREFIX ($(PREFIX)); the tests take TESTFLAGS'
 
 .PHONY: build build-armv7 build-arm64 build-all
-build: ## build/ovl-restore, static, for this machine
+build: $(LEAN) ## build/ovl-restore, static, for this machine
 	$(GOBUILD) -o build/$(NAME) ./cmd/$(NAME)
 
-build-armv7: ## build/ovl-restore-armv7
+build-armv7: $(LEAN) ## build/ovl-restore-armv7
 	GOOS=linux GOARCH=arm GOARM=7 $(GOBUILD) -o build/$(NAME)-armv7 ./cmd/$(NAME)
 
-build-arm64: ## build/ovl-restore-arm64
+build-arm64: $(LEAN) ## build/ovl-restore-arm64
 	GOOS=linux GOARCH=arm64 $(GOBUILD) -o build/$(NAME)-arm64 ./cmd/$(NAME)
 
 build-all: build build-armv7 build-arm64 ## all of these
 
+# The modules without what the program does not use of them.
+$(LEAN): go.mod go.sum tools/lean.sh
+	tools/lean.sh $(@D)
+	@touch $@
+
 # Rings: unit, host (real overlays in a private name space), vm, and a whole
 # device. A failure in one does not keep the others from running.
 .PHONY: test test-unit test-vm test-appliance
-test: $(SUMMARY) ## every test: here, without root's privileges, in the kernels in QEMU, and on a device there
+test: $(SUMMARY) $(LEAN) ## every test: here, without root's privileges, in the kernels in QEMU, and on a device there
 	@{ failed=0; $(host_tests); $(vm_tests); $(appliance_tests); exit $$failed; } | $(SUMMARY) $(SUMMARYFLAGS)
 
-test-unit: $(SUMMARY) ## the tests that need no virtual machine
+test-unit: $(SUMMARY) $(LEAN) ## the tests that need no virtual machine
 	@{ failed=0; $(host_tests); exit $$failed; } | $(SUMMARY) $(SUMMARYFLAGS)
 
 test-vm: $(SUMMARY) ## the tests in the kernels in QEMU; OVL_VM_RUN=Pattern selects
@@ -61,11 +67,12 @@ test-appliance: $(SUMMARY) ## the tests on a whole device in QEMU, with systemd 
 	@{ failed=0; $(appliance_tests); exit $$failed; } | $(SUMMARY) $(SUMMARYFLAGS)
 
 # Root runs the tests a second time as everybody else does: root in a user name
-# space only. -count=1, for the go command would take another run's result for
-# it. 386 stands for the 32-bit machines that we ship to.
+# space only, and with the modules that the program is built with. -count=1, for
+# the go command would take another run's result for it. 386 stands for the
+# 32-bit machines that we ship to.
 define host_tests
 	$(GOTEST) $(RACE) $(HOST_PACKAGES) || failed=1; \
-	if [ "$$(id -u)" = 0 ]; then OVL_TEST_NAMESPACE=user $(STATIC) $(GOTEST) -count=1 $(HOST_PACKAGES) || failed=1; fi; \
+	if [ "$$(id -u)" = 0 ]; then OVL_TEST_NAMESPACE=user $(STATIC) $(GOTEST) -modfile=$(LEAN) -count=1 $(HOST_PACKAGES) || failed=1; fi; \
 	GOARCH=386 $(STATIC) $(GOTEST) ./internal/ioctl || failed=1
 endef
 
@@ -167,7 +174,7 @@ include tools/packaging.mk
 
 .PHONY: clean
 clean: ## remove what was built, but not the kernels that were fetched
-	rm -rf build/$(NAME)* build/docs build/summary build/vm/bin build/vm/boot
+	rm -rf build/$(NAME)* build/docs build/lean build/summary build/vm/bin build/vm/boot
 
 .PHONY: distclean
 distclean: ## remove all of build, kernels too
