@@ -119,11 +119,7 @@ func (o *Overlay) Restore(ctx context.Context, paths []string, opts RestoreOptio
 		}
 		r.progress(len(r.jobs), max(len(r.jobs), len(paths)))
 	}
-	r.forget()
-	r.act(ctx)
-	r.closeBeside()
-	r.flushOnce()
-	r.verify()
+	r.finish(ctx)
 	results := make([]Result, 0, len(r.jobs))
 	for _, j := range r.jobs {
 		if !j.hidden {
@@ -131,6 +127,15 @@ func (o *Overlay) Restore(ctx context.Context, paths []string, opts RestoreOptio
 		}
 	}
 	return results
+}
+
+// finish does what was planned, and verifies it.
+func (r *restorer) finish(ctx context.Context) {
+	r.forget()
+	r.act(ctx)
+	r.closeBeside()
+	r.flushOnce()
+	r.verify()
 }
 
 var errInterrupted = fmt.Errorf("interrupted before it was tried: %w", unix.EINTR)
