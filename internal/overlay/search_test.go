@@ -147,12 +147,12 @@ func fileMode(mode uint32) fs.FileMode {
 // and without it.
 func TestLayersAsTheKernelMergesThem(t *testing.T) {
 	redirects := 0
-	for seed := range uint64(170) {
+	for seed := range uint64(scaled(170)) {
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			redirects += checkRandomLayers(t, seed)
 		})
 	}
-	if namespace.Privileged() && redirects < 100 {
+	if namespace.Privileged() && redirects < scaled(100) {
 		t.Errorf("only %d redirects arose in all these trees", redirects)
 	}
 }

@@ -47,11 +47,14 @@ func TestStrangeNames(t *testing.T) {
 	})
 }
 
-// deepLevels makes relative paths longer than PATH_MAX, and veryDeep twice that.
-const (
-	deepLevels = 2100
-	veryDeep   = 4200
-)
+// beyondPathMax is a directory so deep that its relative path is times longer
+// than PATH_MAX: many levels, and in a short run fewer with longer names.
+func beyondPathMax(times int) (name string, levels int) {
+	if testing.Short() {
+		return strings.Repeat("d", 200), times * 21
+	}
+	return "d", times * 2100
+}
 
 // deep makes nested directories with a file in the last, by steps.
 func deep(t *testing.T, base, name string, levels int, file string) {
@@ -97,10 +100,11 @@ func at(t *testing.T, path string, do func(dir int) error) {
 
 func TestBeyondPathMax(t *testing.T) {
 	onEach(t, func(t *testing.T, s *stage, opts RestoreOptions) {
-		deep(t, s.Lower, "d", deepLevels, "f")
-		deep(t, s.Lower, "d", deepLevels, "shadow")
+		name, levels := beyondPathMax(1)
+		deep(t, s.Lower, name, levels, "f")
+		deep(t, s.Lower, name, levels, "shadow")
 		s.mount()
-		dir := strings.Repeat("d/", deepLevels)
+		dir := strings.Repeat(name+"/", levels)
 		at(t, s.merged(dir), func(fd int) error { return unix.Unlinkat(fd, "f", 0) })
 		wantFile := func(name string) {
 			t.Helper()
@@ -134,9 +138,10 @@ func TestBeyondPathMax(t *testing.T) {
 
 func TestTwiceBeyondPathMax(t *testing.T) {
 	s := newStage(t)
-	deep(t, s.Lower, "d", veryDeep, "f")
+	name, levels := beyondPathMax(2)
+	deep(t, s.Lower, name, levels, "f")
 	s.mount()
-	dir := strings.Repeat("d/", veryDeep)
+	dir := strings.Repeat(name+"/", levels)
 	at(t, s.merged(dir), func(fd int) error { return unix.Unlinkat(fd, "f", 0) })
 	wantAll(t, s.restore(RestoreOptions{Method: MethodRemount}, dir+"f"), StatusDone)
 	at(t, s.merged(dir), func(fd int) error {
