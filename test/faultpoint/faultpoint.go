@@ -198,14 +198,14 @@ func (t *tracer) ended(status unix.WaitStatus) (Stop, error) {
 
 // stopped looks at a thread that has stopped, and says which signal it is to get.
 func (t *tracer) stopped(tid int, status unix.WaitStatus) (signal int, err error) {
-	switch sig := status.StopSignal(); {
-	case sig == unix.SIGTRAP|0x80:
+	switch sig := status.StopSignal(); sig {
+	case unix.SIGTRAP | 0x80: // a system call
 		err := t.call(tid)
 		if errors.Is(err, unix.ESRCH) {
 			err = nil
 		}
 		return 0, err
-	case sig == unix.SIGTRAP, sig == unix.SIGSTOP: // a clone, an exec, a new thread
+	case unix.SIGTRAP, unix.SIGSTOP: // a clone, an exec, a new thread
 		return 0, nil
 	default:
 		return int(sig), nil
