@@ -97,7 +97,7 @@ kernel-patches: ## the kernel patches, written anew from those repositories
 
 # The kernel patches, for longer and on more than make test does. The debug
 # kernels take ten minutes each to build, once for each change of the patches.
-.PHONY: test-kernel-race test-kernel-debug test-kernel-32 test-kernel-powercut
+.PHONY: test-kernel-race test-kernel-debug test-kernel-32 test-kernel-arm test-kernel-arm64 test-kernel-powercut
 kernel_tests = go test -count=1 -timeout 3h -tags vmlong -v ./test/vm -run '^TestKernel$$'
 
 test-kernel-race: ## eight threads for a minute on the same names, in the kernels in QEMU
@@ -108,6 +108,13 @@ test-kernel-debug: ## the kernel tests and the race, with lockdep and KASAN
 
 test-kernel-32: ## the kernel tests as a 32-bit program on the 64-bit kernels
 	OVL_VM_GOARCH=386 $(kernel_tests)
+
+test-kernel-arm: ## the kernel tests on 32-bit ARM
+	OVL_VM_ARCH=armhf $(kernel_tests)
+
+test-kernel-arm64: ## the kernel tests on arm64, as a 64-bit program and as one for 32-bit ARM
+	OVL_VM_ARCH=arm64 $(kernel_tests)
+	OVL_VM_ARCH=arm64 OVL_VM_GOARCH=arm $(kernel_tests)
 
 test-kernel-powercut: ## cut the guests' power while names are restored
 	go test -count=1 -timeout 1h -tags vmlong -v ./test/vm -run '^TestRestorePowerCut$$'

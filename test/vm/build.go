@@ -15,7 +15,7 @@ import (
 // goBuild runs the go command for a static program and returns the path of what
 // it writes, under build/vm/bin. The go command's cache makes repetition cheap;
 // the name tells programs apart. OVL_VM_GOARCH=386 makes 32-bit programs, which
-// the guests' kernels run as well.
+// the guests' kernels run as well; otherwise they are what OVL_VM_ARCH takes.
 func goBuild(ctx context.Context, name string, args ...string) (string, error) {
 	root, err := Root(ctx)
 	if err != nil {
@@ -23,7 +23,11 @@ func goBuild(ctx context.Context, name string, args ...string) (string, error) {
 	}
 	arch := os.Getenv("OVL_VM_GOARCH")
 	if arch == "" {
-		arch = "amd64"
+		machine, err := currentMachine()
+		if err != nil {
+			return "", err
+		}
+		arch = machine.goarch
 	}
 	dir := filepath.Join(root, "build/vm/bin", arch)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -45,7 +49,7 @@ func goBuild(ctx context.Context, name string, args ...string) (string, error) {
 	}
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOARM=7")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
 	}

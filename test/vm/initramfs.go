@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -66,7 +67,7 @@ func (c *Config) writeInitramfs(ctx context.Context, file string) (err error) {
 func (c *Config) addModules(t tree) ([]string, error) {
 	m := c.Kernel.modules
 	dir := path.Join("/lib/modules", c.Kernel.Release)
-	load, err := m.order(append(append([]string{}, bootModules...), c.Modules...)...)
+	load, err := m.order(slices.Concat(c.Kernel.machine.modules, bootModules, c.Modules)...)
 	if err != nil {
 		return nil, err
 	}

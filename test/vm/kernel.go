@@ -35,6 +35,7 @@ type Kernel struct {
 	Image   string // path of vmlinuz
 	Busybox string // path of a static busybox
 
+	machine machine
 	modules *modules
 	// overlay is the path of the patched module, or empty.
 	overlay string
@@ -63,8 +64,24 @@ func Patches(root, series string) (dir string, found bool) {
 
 // Prepare makes a kernel ready to boot: the first time it downloads and builds,
 // later it finds what it made under build/vm. A patched kernel of a series
-// without patches is an error.
+// without patches is an error. The kernel is one for the machine that
+// OVL_VM_ARCH names.
 func Prepare(ctx context.Context, series string, variant Variant) (*Kernel, error) {
+	return prepare(ctx, series, variant, "")
+}
+
+// PrepareEdited prepares a patched kernel with a module of edited source. The
+// directory of the edits is as test/vm/kernel/module.sh wants it, and gets the
+// module.
+func PrepareEdited(ctx context.Context, series, edits string) (*Kernel, error) {
+	return prepare(ctx, series, Patched, edits)
+}
+
+func prepare(ctx context.Context, series string, variant Variant, edits string) (*Kernel, error) {
+	machine, err := currentMachine()
+	if err != nil {
+		return nil, err
+	}
 	root, err := Root(ctx)
 	if err != nil {
 		return nil, err
@@ -80,14 +97,14 @@ func Prepare(ctx context.Context, series string, variant Variant) (*Kernel, erro
 	}
 	defer lock.Close()
 
-	if _, err := script(ctx, root, "tools.sh"); err != nil {
+	if _, err := script(ctx, root, "tools.sh", machine.arch); err != nil {
 		return nil, err
 	}
-	dir, err := script(ctx, root, "fetch.sh", series, cache)
+	dir, err := script(ctx, root, "fetch.sh", series, cache, machine.arch)
 	if err != nil {
 		return nil, err
 	}
-	k := &Kernel{Series: series, Variant: variant, Busybox: filepath.Join(dir, "busybox")}
+	k := &Kernel{Series: series, Variant: variant, Busybox: filepath.Join(dir, "busybox"), machine: machine}
 	if err := k.take(dir); err != nil {
 		return nil, err
 	}
@@ -103,7 +120,7 @@ func Prepare(ctx context.Context, series string, variant Variant) (*Kernel, erro
 		}
 	case Patched:
 		patches, _ := Patches(root, series)
-		if k.overlay, err = script(ctx, root, "module.sh", dir, patches); err != nil {
+		if k.overlay, err = script(ctx, root, "module.sh", dir, patches, edits); err != nil {
 			return nil, err
 		}
 	default:

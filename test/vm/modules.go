@@ -12,11 +12,11 @@ import (
 )
 
 // bootModules are loaded before anything runs.
-var bootModules = []string{"overlay", "virtio_pci", "virtio_blk", "loop", "squashfs"}
+var bootModules = []string{"overlay", "virtio_pci", "virtio_blk", "loop", "squashfs", "ext4"}
 
 // spareModules lie in the guest's /lib/modules until the kernel asks for them
 // at a mount, or a test by modprobe. A kernel may lack some of them.
-var spareModules = []string{"erofs", "xfs", "btrfs", "f2fs", "fuse", "evdev"}
+var spareModules = []string{"erofs", "xfs", "btrfs", "f2fs", "fuse", "evdev", "crc32c_generic"}
 
 // modules are the modules of a kernel, as depmod lists them.
 type modules struct {

@@ -27,31 +27,31 @@ type qemu struct {
 // kernelParameters: a panic reboots at once, and a reboot ends QEMU. The
 // kernel's own watchdogs wait longer than usual, since emulation on a busy
 // machine can stand still for a while through no fault of the guest.
-const kernelParameters = "console=ttyS0 panic=-1 oops=panic " +
+const kernelParameters = "panic=-1 oops=panic " +
 	"rcupdate.rcu_cpu_stall_timeout=120 sysctl.kernel.watchdog_thresh=60"
 
 // arguments is QEMU's command line. No KVM: it is not there on every machine
 // that runs these tests, and emulation boots in seconds.
 func (v *VM) arguments() []string {
 	c := &v.config
-	args := []string{
-		"-machine", "pc",
+	m := c.Kernel.machine
+	args := append([]string{}, m.args...)
+	args = append(args,
 		"-accel", "tcg,thread=multi",
-		"-cpu", "max",
 		"-smp", strconv.Itoa(c.cpus()),
 		"-m", strconv.Itoa(c.memory()),
 		"-nodefaults", "-no-user-config", "-display", "none",
 		"-no-reboot",
 		"-kernel", c.Kernel.Image,
 		"-initrd", v.path("initramfs"),
-		"-append", strings.TrimSpace(kernelParameters + " " + wire.Nonce + "=" + v.nonce + " " + c.Append),
-		"-chardev", "socket,id=console,path=" + v.path("console"),
+		"-append", strings.TrimSpace("console="+m.console+" "+kernelParameters+" "+wire.Nonce+"="+v.nonce+" "+c.Append),
+		"-chardev", "socket,id=console,path="+v.path("console"),
 		"-serial", "chardev:console",
-		"-chardev", "socket,id=agent,path=" + v.path("agent"),
-		"-serial", "chardev:agent",
-		"-chardev", "socket,id=monitor,path=" + v.path("monitor"),
+		"-chardev", "socket,id=agent,path="+v.path("agent"),
+		"-chardev", "socket,id=monitor,path="+v.path("monitor"),
 		"-mon", "chardev=monitor,mode=control",
-	}
+	)
+	args = append(args, m.agentPort()...)
 	disks := c.Disks
 	if !c.NoScratch {
 		disks = append(disks[:len(disks):len(disks)], Disk{Path: v.path("scratch"), Serial: wire.ScratchSerial})
@@ -64,7 +64,7 @@ func (v *VM) arguments() []string {
 		if d.ReadOnly {
 			drive += ",readonly=on"
 		}
-		device := "virtio-blk-pci,drive=" + id
+		device := "virtio-blk" + m.bus + ",drive=" + id
 		if d.Serial != "" {
 			device += ",serial=" + d.Serial
 		}
@@ -73,8 +73,8 @@ func (v *VM) arguments() []string {
 	return args
 }
 
-func startQEMU(args []string) (*qemu, error) {
-	q := &qemu{cmd: exec.Command("qemu-system-x86_64", args...), done: make(chan struct{})}
+func startQEMU(program string, args []string) (*qemu, error) {
+	q := &qemu{cmd: exec.Command(program, args...), done: make(chan struct{})}
 	q.cmd.Stderr = &q.stderr
 	// A test process that is killed takes its guests along.
 	q.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -110,7 +110,7 @@ func (v *VM) start(ctx context.Context) (err error) {
 		}
 		listeners = append(listeners, l)
 	}
-	if v.qemu, err = startQEMU(v.arguments()); err != nil {
+	if v.qemu, err = startQEMU(v.config.Kernel.machine.qemu, v.arguments()); err != nil {
 		return err
 	}
 	conns := make([]net.Conn, len(names))

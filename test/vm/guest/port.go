@@ -4,8 +4,11 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -21,7 +24,17 @@ type port struct {
 	mu   sync.Mutex
 }
 
+// openPort opens the second serial port, or virtio's on a machine without one.
 func openPort() (*port, error) {
+	if path, found := virtioPort(); found {
+		// Not by os.OpenFile, which would make it non-blocking: see drain.
+		fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return nil, fmt.Errorf("open %s: %w", path, err)
+		}
+		f := os.NewFile(uintptr(fd), path)
+		return &port{file: f, in: json.NewDecoder(f)}, nil
+	}
 	const path = "/dev/ttyS1"
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -35,6 +48,20 @@ func openPort() (*port, error) {
 	}
 	f := os.NewFile(uintptr(fd), path)
 	return &port{file: f, in: json.NewDecoder(f)}, nil
+}
+
+// virtioPort finds virtio's serial port with the agent's name.
+func virtioPort() (path string, found bool) {
+	names, err := filepath.Glob("/sys/class/virtio-ports/*/name")
+	if err != nil {
+		return "", false
+	}
+	for _, name := range names {
+		if b, err := os.ReadFile(name); err == nil && strings.TrimSpace(string(b)) == "agent" {
+			return "/dev/" + filepath.Base(filepath.Dir(name)), true
+		}
+	}
+	return "", false
 }
 
 func (p *port) receive() (wire.Request, error) {
@@ -58,8 +85,10 @@ func (p *port) send(m wire.Message) {
 
 // drain waits until everything that was sent has left the port.
 func (p *port) drain() error {
-	// tcdrain(3) is TCSBRK with a non-zero argument.
-	if err := unix.IoctlSetInt(int(p.file.Fd()), unix.TCSBRK, 1); err != nil {
+	// tcdrain(3) is TCSBRK with a non-zero argument. A write to virtio's port
+	// returns when the other side has it all.
+	err := unix.IoctlSetInt(int(p.file.Fd()), unix.TCSBRK, 1)
+	if err != nil && !errors.Is(err, unix.ENOTTY) {
 		return fmt.Errorf("drain the port: %w", err)
 	}
 	return nil

@@ -1,8 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# tools.sh: install what the VM harness needs and this machine lacks.
+# tools.sh [ARCH]: install what the VM harness needs and this machine lacks.
 set -euo pipefail
+
+case ${1:-amd64} in
+armhf) foreign=(arm-linux-gnueabihf-gcc=gcc-arm-linux-gnueabihf qemu-system-arm=qemu-system-arm) ;;
+arm64) foreign=(aarch64-linux-gnu-gcc=gcc-aarch64-linux-gnu qemu-system-aarch64=qemu-system-arm) ;;
+*) foreign=() ;;
+esac
 
 # The last two are what the kernel's own build tools are linked against.
 exec "$(dirname "$0")/../../../tools/need.sh" \
@@ -16,4 +22,5 @@ exec "$(dirname "$0")/../../../tools/need.sh" \
 	strip=binutils \
 	xz=xz-utils \
 	libelf.so.1=libelf1 \
-	libcrypto.so.3=libssl3
+	libcrypto.so.3=libssl3 \
+	"${foreign[@]}"
