@@ -94,6 +94,7 @@ kernel-tree: ## the kernel sources that the patches are for, as git repositories
 
 kernel-patches: ## the kernel patches, written anew from those repositories
 	@for s in $(KERNEL_SERIES); do test/vm/kernel/patches.sh export $$s build/kernel/$$s || exit; done
+	tools/squash-patches.sh make $(KERNEL_SERIES)
 
 # The kernel patches, for longer and on more than make test does. The debug
 # kernels take ten minutes each to build, once for each change of the patches.
@@ -124,7 +125,7 @@ $(SUMMARY):
 	@go build -o $@ ./test/summary
 
 .PHONY: lint lint-go lint-shell lint-tree fmt
-lint: lint-go lint-shell lint-tree lint-man ## everything that can be found without running it
+lint: lint-go lint-shell lint-tree lint-man lint-yocto ## everything that can be found without running it
 
 lint-go:
 	$(LINTER) config verify

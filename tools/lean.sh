@@ -10,12 +10,12 @@
 set -euo pipefail
 
 to=$1
-go mod download github.com/spf13/cobra github.com/spf13/pflag
 
 # copy MODULE: its Go files without tests, and its licence.
 copy() {
 	local from
-	from=$(go list -m -f '{{.Dir}}' "$1")
+	# By package: of a module, go may ask a proxy for what it has in its cache.
+	from=$(go list -f '{{.Dir}}' "$1")
 	mkdir -p "$new/${1##*/}"
 	find "$from" -maxdepth 1 -type f \( -name '*.go' -o -name go.mod -o -name 'LICENSE*' \) ! -name '*_test.go' \
 		-exec cp -t "$new/${1##*/}" {} +

@@ -20,3 +20,25 @@ man: ## the manual, in build/docs/man; make install takes it
 lint-man: man
 	tools/need.sh groff=groff-base mandoc=mandoc
 	@tools/lint-man.sh build/docs/man/*
+
+# For the Yocto recipe: where the modules come from, and their licences.
+.PHONY: yocto-modules lint-yocto
+yocto-modules: ## what the Yocto recipe says of the modules, from go.mod
+	tools/yocto-modules.sh
+
+lint-yocto:
+	tools/unchanged.sh $(MAKE) -s yocto-modules
+
+.PHONY: kernel-squash check-kernel-squash
+kernel-squash: ## each series of kernel patches as one patch
+	tools/squash-patches.sh make $(KERNEL_SERIES)
+
+check-kernel-squash:
+	tools/squash-patches.sh check $(KERNEL_SERIES)
+
+# What is made for others to install, tried without their tools.
+.PHONY: check-packaging
+check-packaging: build check-kernel-squash ## the Yocto recipe's build without BitBake, its on-device test, the squashed patches
+	tools/yocto-compile.sh
+	@[ "$$(id -u)" = 0 ] || { echo 'the on-device test mounts an overlay: run this as root' >&2; exit 1; }
+	PATH="$(CURDIR)/build:$$PATH" yocto/meta-ovl-restore/recipes-core/ovl-restore/files/run-ptest
