@@ -14,6 +14,7 @@ import (
 	"github.com/ovl-restore/ovl-restore/internal/journal"
 	"github.com/ovl-restore/ovl-restore/internal/overlay"
 	"github.com/ovl-restore/ovl-restore/internal/pkglist"
+	"github.com/ovl-restore/ovl-restore/internal/reconcile"
 )
 
 // explanation is an error as people read it.
@@ -127,6 +128,10 @@ func hint(err error) string {
 		return "run it as root of the name space that mounted the overlay; what was changed already shows after a reboot"
 	case errors.As(err, new(*overlay.MountedError)):
 		return "unmount it first, or name MNT: ovl-restore check --repair MNT"
+	case errors.As(err, new(*reconcile.UnreconciledError)):
+		return "run ovl-restore reconcile first"
+	case errors.As(err, new(*reconcile.UnknownImageError)):
+		return "name a command that prints it: [image] command in /etc/ovl-restore/ovl-restore.toml"
 	case errors.Is(err, journal.ErrLocked):
 		return "try again, or use --wait"
 	case errors.Is(err, pkglist.ErrUnknown):

@@ -25,25 +25,11 @@ func (k *keeper) open(upper *overlay.Layer) (overlay.Keeper, error) {
 	if k.tx != nil {
 		return k.tx, nil
 	}
-	for told := false; ; told = true {
-		store, err := journal.Open(upper.Root(), upper.Where)
-		if err == nil {
-			k.store = store
-			break
-		}
-		if !k.wait || !errors.Is(err, journal.ErrLocked) {
-			return nil, err
-		}
-		if !told {
-			k.out.note("waiting for another ovl-restore that is changing this overlay")
-		}
-		select {
-		case <-k.ctx.Done():
-			return nil, err
-		case <-time.After(100 * time.Millisecond):
-		}
+	store, err := storeOpener(k.ctx, k.out, k.wait)(upper)
+	if err != nil {
+		return nil, err
 	}
-	var err error
+	k.store = store
 	k.tx, err = k.store.Begin(k.intent)
 	return k.tx, err
 }
@@ -57,4 +43,25 @@ func (k *keeper) close() error {
 		errs = append(errs, k.store.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// storeOpener returns what opens the store of an upper, for --wait once nobody
+// else has it.
+func storeOpener(ctx context.Context, out *printer, wait bool) func(*overlay.Layer) (*journal.Store, error) {
+	return func(upper *overlay.Layer) (*journal.Store, error) {
+		for told := false; ; told = true {
+			store, err := journal.Open(upper.Root(), upper.Where)
+			if err == nil || !wait || !errors.Is(err, journal.ErrLocked) {
+				return store, err
+			}
+			if !told {
+				out.note("waiting for another ovl-restore that is changing this overlay")
+			}
+			select {
+			case <-ctx.Done():
+				return nil, err
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	}
 }

@@ -113,7 +113,8 @@ func newRoot(out *printer) *cobra.Command {
 		[]string{"auto", "ioctl", "remount"}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err) // the flag above has another name: no test would pass
 	}
-	cmd.AddCommand(newStatus(out), newDiff(out), newCheck(out), newPolicy(out))
+	cmd.AddCommand(newStatus(out), newDiff(out), newCheck(out))
+	cmd.AddCommand(newReconcile(out), newBaseline(out), newPolicy(out))
 	cmd.AddCommand(newCompletion())
 	cmd.SetHelpCommand(newHelp())
 	cmd.CompletionOptions.DisableDefaultCmd = true

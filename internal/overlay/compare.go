@@ -208,6 +208,9 @@ func (d *openNode) finishSelf(self ownState) error {
 			rec.kind = Metadata
 		}
 	}
+	if rec.kind == numKinds && d.opts.Merged && n.parent != nil && len(d.dir.lower) > 0 {
+		rec.kind = Redundant
+	}
 	if rec.kind == numKinds || !d.kinds.Has(rec.kind) {
 		return nil
 	}

@@ -169,6 +169,9 @@ type DiffOptions struct {
 	Kinds Kinds
 	// Content compares the content of files, and not size and times only.
 	Content bool
+	// Merged reports, as Redundant, the upper's directories that are equal to the
+	// image's, too.
+	Merged bool
 	// Sizes reads the size of each reported entry.
 	Sizes bool
 	// Match, if not nil, chooses among the deviations by path.

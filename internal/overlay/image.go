@@ -37,14 +37,21 @@ func (o *Overlay) Image() (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
+	return identify(lowers), nil
+}
+
+// Image is Overlay.Image for layers that are open.
+func (l *Layers) Image() Image { return identify(l.lowers) }
+
+func identify(lowers []*Layer) Image {
 	for _, find := range []func(*Layer) Image{imageIn, imageAbove, imageOfFileSystem} {
 		for _, l := range lowers {
 			if image := find(l); !image.IsZero() {
-				return image, nil
+				return image
 			}
 		}
 	}
-	return Image{}, nil
+	return Image{}
 }
 
 func imageIn(l *Layer) Image { return readImage(l.fd()) }

@@ -4,6 +4,7 @@ package overlay
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -45,6 +46,58 @@ func (l *Layers) ImageReader() *Reader {
 	lower := *l
 	lower.upper = nil
 	return &Reader{layers: &lower}
+}
+
+// FormerImage reads another image than that of the lowers: a directory that shows
+// it. The merged directory, or the upper itself, is refused. CloseImage closes it.
+func (l *Layers) FormerImage(dir string) (*Reader, error) {
+	layer, err := openNamed(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the former image: %w", err)
+	}
+	if err := l.refuseMerged(layer); err != nil {
+		_ = layer.root.Close()
+		return nil, fmt.Errorf("the former image %q: %w", dir, err)
+	}
+	former := *l
+	former.upper, former.lowers, former.data = nil, []*Layer{layer}, nil
+	return &Reader{layers: &former}, nil
+}
+
+// CloseImage closes a Reader of FormerImage.
+func (r *Reader) CloseImage() error {
+	r.Close()
+	return r.layers.lowers[0].root.Close()
+}
+
+// Upper is the upper layer.
+func (l *Layers) Upper() *Layer { return l.upper }
+
+// OpenUpper opens a directory of the upper, for who changes an overlay that is
+// not mounted.
+func (l *Layers) OpenUpper(rel string) (*os.File, error) {
+	fd, err := openBeneath(l.upper.fd(), rel, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, fmt.Errorf("open %q in the upper: %w", rel, err)
+	}
+	return os.NewFile(uintptr(fd), rel), nil
+}
+
+// OpenMerged opens a directory of the merged view, by its path from the overlay's
+// root. It follows no symbolic link and enters nothing that is mounted there.
+func (o *Overlay) OpenMerged(rel string) (*os.File, error) {
+	below, ok := below(o.rootRel(), rel)
+	if o.rootRel() == "." {
+		below, ok = rel, true
+	}
+	if !ok {
+		return nil, errNotHere
+	}
+	fd, err := openBeneath(o.fd(), below, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, fmt.Errorf("open %q: %w", rel, err)
+	}
+	return os.NewFile(uintptr(fd), rel), nil
 }
 
 // Close lets go of what is open.

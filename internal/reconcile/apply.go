@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reconcile
+
+import (
+	"context"
+	"errors"
+
+	"github.com/ovl-restore/ovl-restore/internal/journal"
+	"github.com/ovl-restore/ovl-restore/internal/overlay"
+)
+
+// plan decides about everything in the upper but what is below the paths in skip.
+func (r *run) plan(ctx context.Context, skip map[string]bool) ([]Item, error) {
+	from, release, err := r.base()
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	queue, err := r.queuedPaths()
+	if err != nil {
+		return nil, err
+	}
+	p := &planner{
+		prefix: r.Mount, policy: r.opts.Policy, opts: r.opts.Options, queue: queue, skip: skip,
+		upper: side{r.layers.UpperReader()}, image: side{r.layers.ImageReader()}, base: from,
+	}
+	defer p.upper.Close()
+	defer p.image.Close()
+	err = p.plan(ctx, r.layers)
+	r.report.Kept = p.kept
+	return p.items, err
+}
+
+// base finds what the image before had: the image itself, or else the record of
+// it.
+func (r *run) base() (from base, release func(), err error) {
+	if r.opts.Base != "" {
+		reader, err := r.layers.FormerImage(r.opts.Base)
+		if err != nil {
+			return nil, nil, err
+		}
+		return imageBase{side{reader}}, func() { _ = reader.CloseImage() }, nil
+	}
+	if r.store == nil || r.state.Image == "" {
+		return noBase{}, func() {}, nil
+	}
+	b, err := storedBase(r.store, r.state.Image)
+	if b == nil && err == nil {
+		b, err = storedBase(r.store, r.report.To) // an interrupted run has come so far
+	}
+	switch {
+	case errors.Is(err, errBaseline), err == nil && b == nil:
+		return noBase{}, func() {}, nil
+	case err != nil:
+		return nil, nil, err
+	}
+	return recordedBase{b}, func() { _ = b.Close() }, nil
+}
+
+// apply does what was decided, in one transaction.
+func (r *run) apply(ctx context.Context, items []Item) error {
+	upper, image := side{r.layers.UpperReader()}, side{r.layers.ImageReader()}
+	defer upper.Close()
+	defer image.Close()
+	was := map[string]bool{}
+	for _, rel := range r.state.Pending {
+		was[string(rel)] = true
+	}
+	var drops []overlay.Drop
+	var of []int // which result a drop is of; -1 for none
+	var beside []int
+	for i := range items {
+		item := &items[i]
+		switch item.Action {
+		case Drop, Merge:
+			of = append(of, i)
+			drops = append(drops, overlay.Drop{Path: item.Rel, Merge: item.Action == Merge})
+			if item.Action == Merge || !was[item.Rel] {
+				break
+			}
+			if there, err := upper.version(item.Rel + BesideSuffix); err != nil {
+				return err
+			} else if there.Exists() {
+				of = append(of, -1)
+				drops = append(drops, overlay.Drop{Path: item.Rel + BesideSuffix})
+			}
+		case KeepBoth:
+			same, there, err := isBeside(upper, image, item)
+			if err != nil {
+				return err
+			}
+			if !same {
+				beside = append(beside, i)
+			}
+			if there && !same {
+				of = append(of, -1)
+				drops = append(drops, overlay.Drop{Path: item.Rel + BesideSuffix})
+			}
+		case Keep, Adopt:
+		}
+	}
+	results := make([]Result, len(items))
+	for i := range items {
+		results[i] = Result{Item: items[i], Status: statusOf(&items[i], overlay.StatusDone)}
+	}
+	defer func() {
+		for i := range results {
+			r.add(&results[i])
+		}
+	}()
+	if len(drops) == 0 && len(beside) == 0 {
+		return nil
+	}
+	var err error
+	r.tx, err = r.store.Begin(journal.Intent{
+		Kind: journal.KindReconcile, Overlay: r.Mount, From: r.report.From, To: r.report.To,
+	})
+	if err != nil {
+		return err
+	}
+	done, err := r.drop(ctx, drops, r.tx, r.opts.Method)
+	for i, res := range done {
+		if at := of[i]; at >= 0 {
+			results[at].take(&res)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	// To prove the layers, some may have been reached anew.
+	if r.layers, err = r.Target.layers(); err != nil {
+		return err
+	}
+	image.Close()
+	image = side{r.layers.ImageReader()}
+	for _, i := range beside {
+		if err := putBeside(r.Target, image, &items[i], r.tx); err != nil {
+			results[i].Status, results[i].Err = overlay.StatusFailed, err
+		}
+	}
+	return ctx.Err()
+}
+
+// take takes over what became of an entry in the upper.
+func (r *Result) take(res *overlay.Result) {
+	r.Status, r.Act, r.Method = res.Status, res.Action, res.Method
+	r.Backup, r.Holders, r.Err = res.Backup, res.Holders, res.Err
+	var (
+		noLower  *overlay.NoLowerError
+		conflict *overlay.ConflictError
+	)
+	switch {
+	case errors.As(res.Err, &noLower) && noLower.WhiteoutGone:
+		r.Status, r.Err = overlay.StatusDone, nil
+	case errors.As(res.Err, &conflict): // the kernel could not take it, ever
+		r.Status, r.Action = overlay.StatusKept, Keep
+	}
+}
+
+// isBeside says whether there is an entry in the place of the image's version
+// already, and whether it is the same.
+func isBeside(upper, image side, item *Item) (same, there bool, err error) {
+	rel := item.Rel + BesideSuffix
+	u, err := upper.version(rel)
+	if err != nil || !u.Exists() {
+		return false, u.Type == Whiteout, err
+	}
+	n, err := image.version(item.imageRel)
+	if err == nil && mayEqual(u, n) {
+		err = errors.Join(upper.fill(&u, rel), image.fill(&n, item.imageRel))
+	}
+	return u.Equal(n), true, err
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reconcile
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ovl-restore/ovl-restore/internal/journal"
+	"github.com/ovl-restore/ovl-restore/internal/pkglist"
+)
+
+// queueDir is where the store keeps what is queued, a file for each request.
+const queueDir = "queue"
+
+// queued is a request to bring entries of the image back at the next run.
+type queued struct {
+	Paths   [][]byte `json:"paths,omitempty"`   // from the overlay's root
+	Package string   `json:"package,omitempty"` // all that a package has
+	name    string
+}
+
+// Enqueue asks for entries of the image, by their paths from the overlay's root,
+// or for all of a package, to be restored by the next run. The request is on disk
+// when it returns.
+func Enqueue(store *journal.Store, rels []string, pkg string) error {
+	q := queued{Package: pkg}
+	for _, rel := range rels {
+		q.Paths = append(q.Paths, []byte(rel))
+	}
+	data, err := json.Marshal(q)
+	if err != nil {
+		return err
+	}
+	names, err := store.Files(queueDir)
+	if err != nil {
+		return err
+	}
+	last := 0
+	for _, name := range names {
+		if n, err := strconv.Atoi(name); err == nil {
+			last = max(last, n)
+		}
+	}
+	return store.WriteFile(fmt.Sprintf("%s/%06d", queueDir, last+1), append(data, '\n'))
+}
+
+func readQueue(store *journal.Store) ([]queued, error) {
+	names, err := store.Files(queueDir)
+	if err != nil {
+		return nil, err
+	}
+	var all []queued
+	for _, name := range names {
+		q := queued{name: queueDir + "/" + name}
+		data, err := store.ReadFile(q.name)
+		if err == nil {
+			err = json.Unmarshal(data, &q)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the queue: %w", err)
+		}
+		all = append(all, q)
+	}
+	return all, nil
+}
+
+// emptyQueue removes the requests that were fulfilled. Those that came since are
+// not among them.
+func (r *run) emptyQueue() error {
+	for _, q := range r.queue {
+		if err := r.store.Remove(q.name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// queuedPaths are the queued entries, and the directories above them: an entry in
+// a deleted directory comes back with it.
+func (r *run) queuedPaths() (map[string]bool, error) {
+	all := map[string]bool{}
+	add := func(rel string) {
+		for ; rel != "." && rel != "/" && rel != ""; rel = path.Dir(rel) {
+			all[rel] = true
+		}
+	}
+	for _, q := range r.queue {
+		for _, rel := range q.Paths {
+			add(string(rel))
+		}
+		if q.Package == "" {
+			continue
+		}
+		files, err := pkglist.Files(q.Package, nil)
+		if errors.Is(err, pkglist.ErrUnknown) {
+			continue // the new image does not have it any more
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, file := range files {
+			rel, err := r.relOf(file)
+			if errors.Is(err, unix.EXDEV) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			add(rel)
+		}
+	}
+	return all, nil
+}
+
+// relOf says where on the overlay an absolute path is; EXDEV where it is not.
+func (r *run) relOf(file string) (string, error) {
+	if r.Overlay != nil {
+		return r.Overlay.Rel(file)
+	}
+	if r.Mount == "/" {
+		return strings.TrimPrefix(file, "/"), nil
+	}
+	if rel, ok := strings.CutPrefix(file, r.Mount+"/"); ok {
+		return rel, nil
+	}
+	return "", unix.EXDEV
+}

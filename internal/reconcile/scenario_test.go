@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reconcile
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// The images of a device, and what its user does: one file for each row of the
+// design's table, in /etc, /usr and /var.
+var (
+	imageV1 = tree{
+		"etc/app.conf":        "app 1",
+		"etc/quiet.conf":      "quiet", // the image never changes it
+		"etc/touched":         "touched 1",
+		"etc/chmod":           "chmod 1",
+		"etc/deleted":         "deleted 1",
+		"etc/deleted-same":    "same",
+		"etc/dropped":         "dropped 1", // the image drops it
+		"etc/dropped-copy":    "dropped 1",
+		"etc/machine-id":      "uninitialized",
+		"etc/rc.d/start":      "start 1",
+		"etc/rc.d/stop":       "stop 1",
+		"etc/old.d/a":         "a", // the image drops the directory
+		"etc/old.d/b":         "b",
+		"etc/gone.d/a":        "a",
+		"etc/gone.d/b":        "b",
+		"usr/bin/tool":        "tool 1",
+		"usr/bin/same":        "same",
+		"usr/bin/patched":     "patched 1",
+		"usr/bin/link":        "-> tool",
+		"usr/lib/mod":         "file 1", // becomes a directory
+		"usr/lib/stale":       "file 1", // becomes a directory, and the user touched it
+		"usr/share/doc/a":     "doc a 1",
+		"usr/share/doc/b":     "doc b 1",
+		"usr/share/fresh/one": "1",
+		"var/lib/db":          "db 1",
+		"var/lib/seen":        "seen 1",
+	}
+	imageV2 = tree{
+		"etc/app.conf":        "app 2",
+		"etc/quiet.conf":      "quiet",
+		"etc/touched":         "touched 2",
+		"etc/chmod":           "chmod 2",
+		"etc/deleted":         "deleted 2",
+		"etc/deleted-same":    "same",
+		"etc/machine-id":      "uninitialized still",
+		"etc/rc.d/start":      "start 2",
+		"etc/rc.d/stop":       "stop 2",
+		"etc/rc.d/reload":     "reload 2",
+		"etc/caught-up":       "the same",
+		"etc/user.conf":       "the image's",
+		"usr/bin/tool":        "tool 2 mode=0755",
+		"usr/bin/same":        "same",
+		"usr/bin/patched":     "patched 2",
+		"usr/bin/link":        "-> same",
+		"usr/lib/mod/m":       "m 2",
+		"usr/lib/stale/s":     "s 2",
+		"usr/share/doc/a":     "doc a 2",
+		"usr/share/doc/b":     "doc b 2",
+		"usr/share/fresh/one": "2",
+		"usr/share/fresh/two": "2",
+		"var/lib/db":          "db 2",
+		"var/lib/seen":        "seen 2",
+		"var/lib/new":         "new 2 x=attribute",
+	}
+)
+
+// work is what the user does on the first image.
+func work(s *stage) {
+	t := s.t
+	t.Helper()
+	write := func(rel, data string) { t.Helper(); must(t, os.WriteFile(s.in(rel), []byte(data), 0o644)) }
+	remove := func(rel string) { t.Helper(); must(t, os.RemoveAll(s.in(rel))) }
+	touch := func(rel string) {
+		t.Helper()
+		must(t, os.Chtimes(s.in(rel), time.Time{}, time.Unix(1e9, 0)))
+	}
+	write("etc/app.conf", "mine")
+	write("etc/quiet.conf", "mine")
+	touch("etc/touched")
+	must(t, os.Chmod(s.in("etc/chmod"), 0o600))
+	remove("etc/deleted")
+	remove("etc/deleted-same")
+	write("etc/dropped", "mine")
+	touch("etc/dropped-copy")
+	write("etc/machine-id", "0123")
+	remove("etc/rc.d")
+	must(t, os.Mkdir(s.in("etc/rc.d"), 0o755))
+	write("etc/rc.d/mine", "mine")
+	remove("etc/old.d/a")
+	write("etc/old.d/mine", "mine")
+	touch("etc/gone.d/a")
+	remove("etc/gone.d/b")
+	write("etc/caught-up", "the same")
+	write("etc/user.conf", "mine")
+	touch("usr/bin/tool")
+	write("usr/bin/patched", "mine")
+	write("usr/bin/own", "own")
+	remove("usr/bin/link")
+	must(t, os.Symlink("own", s.in("usr/bin/link")))
+	write("usr/lib/mod", "mine")
+	touch("usr/lib/stale")
+	remove("usr/share/doc")
+	must(t, os.Mkdir(s.in("usr/share/fresh.d"), 0o755))
+	write("usr/share/fresh/two", "mine")
+	remove("usr/share/fresh/two") // over nothing: leaves nothing
+	write("var/lib/db", "mine")
+	touch("var/lib/seen")
+	must(t, os.Rename(s.in("etc/quiet.conf"), s.in("etc/renamed.conf")))
+}
+
+// What a user sees on the second image, written by hand.
+var afterV2 = tree{
+	"etc/":                  "",
+	"etc/app.conf":          "mine",
+	"etc/app.conf.ovl-new":  "app 2",
+	"etc/renamed.conf":      "mine",
+	"etc/touched":           "touched 2",
+	"etc/chmod":             "chmod 1 mode=0600",
+	"etc/chmod.ovl-new":     "chmod 2",
+	"etc/dropped":           "mine",
+	"etc/machine-id":        "0123",
+	"etc/rc.d/":             "",
+	"etc/rc.d/mine":         "mine",
+	"etc/old.d/":            "",
+	"etc/old.d/mine":        "mine",
+	"etc/caught-up":         "the same",
+	"etc/user.conf":         "mine",
+	"etc/user.conf.ovl-new": "the image's",
+	"usr/":                  "",
+	"usr/bin/":              "",
+	"usr/bin/tool":          "tool 2 mode=0755",
+	"usr/bin/same":          "same",
+	"usr/bin/patched":       "patched 2",
+	"usr/bin/own":           "own",
+	"usr/bin/link":          "-> same",
+	"usr/lib/":              "",
+	"usr/lib/mod/":          "",
+	"usr/lib/mod/m":         "m 2",
+	"usr/lib/stale/":        "",
+	"usr/lib/stale/s":       "s 2",
+	"usr/share/":            "",
+	"usr/share/fresh/":      "",
+	"usr/share/fresh/one":   "2",
+	"usr/share/fresh/two":   "2",
+	"usr/share/fresh.d/":    "",
+	"var/":                  "",
+	"var/lib/":              "",
+	"var/lib/db":            "mine",
+	"var/lib/seen":          "seen 2",
+	"var/lib/new":           "new 2 x=attribute",
+}
+
+func TestUpdate(t *testing.T) {
+	s := newStage(t)
+	s.image("1", imageV1)
+	s.image("2", imageV2)
+	s.boot("1")
+	if got := s.run(nil); got.Outcome != Reconciled || got.From != "" || len(got.Results) != 0 {
+		t.Errorf("the first run: %+v", got)
+	}
+	work(s)
+	s.record()
+	s.update("2")
+	seen := readTree(t, s.Merged)
+	dry := s.run(func(o *RunOptions) { o.DryRun = true })
+	if dry.Outcome != Planned {
+		t.Errorf("dry run: %s", dry.Outcome)
+	}
+	if diff := cmp.Diff(seen, readTree(t, s.Merged)); diff != "" {
+		t.Errorf("a dry run changed something:\n%s", diff)
+	}
+	report := s.run(nil)
+	s.want("after the update", afterV2)
+	if len(dry.Results) != len(report.Results) {
+		t.Errorf("planned %d, done %d", len(dry.Results), len(report.Results))
+	}
+	for i, r := range report.Results {
+		if i < len(dry.Results) && (dry.Results[i].Rel != r.Rel || dry.Results[i].Decision != r.Decision) {
+			t.Errorf("planned %s %v, done %s %v", dry.Results[i].Rel, dry.Results[i].Decision, r.Rel, r.Decision)
+		}
+	}
+	again := s.run(nil)
+	if again.Outcome != Unchanged || len(again.Results) != 0 {
+		t.Errorf("the second run: %+v", again)
+	}
+	s.want("after the second run", afterV2)
+}
