@@ -187,10 +187,10 @@ func (p *progress) count(n *atomic.Int64, ticks *time.Ticker) (stop func()) {
 			}
 		}
 	})
-	return func() {
+	return sync.OnceFunc(func() {
 		ticks.Stop()
 		close(done)
 		watching.Wait()
 		p.clear()
-	}
+	})
 }

@@ -177,26 +177,21 @@ func (w debugWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// results prints what became of each path. For --test only the answer counts.
-func (p *printer) results(results []overlay.Result, test bool) {
+// result prints what became of a path, and says whether there was something to
+// print. For --test only the answer counts.
+func (p *printer) result(r overlay.Result, test bool) bool {
 	p.progress.clear()
-	silent := !p.quiet && !p.json
-	for _, r := range results {
-		switch {
-		case p.json:
-			p.object(newJSONResult(r))
-		case r.Err != nil:
-			p.failure(r.Path, r.Err)
-			silent = false
-		case p.quiet, r.Status == overlay.StatusSkipped:
-		default:
-			p.line(sentence(r, test))
-			silent = false
-		}
+	switch {
+	case p.json:
+		p.object(newJSONResult(r))
+	case r.Err != nil:
+		p.failure(r.Path, r.Err)
+	case p.quiet, r.Status == overlay.StatusSkipped:
+		return false
+	default:
+		p.line(sentence(r, test))
 	}
-	if silent {
-		p.line("nothing to restore")
-	}
+	return true
 }
 
 // sentence says what was, or would be, done.

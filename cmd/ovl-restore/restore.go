@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 
 	"github.com/ovl-restore/ovl-restore/internal/journal"
 	"github.com/ovl-restore/ovl-restore/internal/overlay"
@@ -42,22 +43,35 @@ func runRestore(ctx context.Context, out *printer, f restoreFlags, args []string
 		SkipVisible: f.pkg != "",
 		Keeper:      keep.open,
 	}
-	if out.progress != nil {
+	stop := func() {}
+	if f.recursive {
+		opts.Looked = new(atomic.Int64)
+		stop = out.watch(opts.Looked)
+	} else if out.progress != nil {
 		out.progress.begin()
-		opts.Progress = out.progress.update
 	}
-	results := o.Restore(ctx, paths, opts)
-	for i := range results {
-		results[i].Err = misplaced(o, results[i].Path, results[i].Err)
+	opts.Progress = func(done, total int) {
+		stop()
+		if out.progress != nil {
+			out.progress.update(done, total)
+		}
 	}
-	out.results(results, f.test)
+	failed := false
+	silent := !out.quiet && !out.json
+	o.RestoreEach(ctx, paths, opts, func(r overlay.Result) {
+		r.Err = misplaced(o, r.Path, r.Err)
+		failed = failed || r.Err != nil
+		silent = !out.result(r, f.test) && silent
+	})
+	stop()
+	if silent {
+		out.line("nothing to restore")
+	}
 	if err := keep.close(); err != nil {
 		return err
 	}
-	for _, r := range results {
-		if r.Err != nil {
-			return &failedError{}
-		}
+	if failed {
+		return &failedError{}
 	}
 	return nil
 }

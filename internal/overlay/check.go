@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +19,9 @@ type CheckOptions struct {
 	// Looked, if not nil, counts the upper entries that were looked at, while it
 	// goes on.
 	Looked *atomic.Int64
+	// Failed, if not nil, is told what in the upper could not be looked at, and the
+	// check goes on; else it ends there.
+	Failed func(path string, err error)
 }
 
 // Check looks for what is wrong with the layers of a mounted overlay, and writes
@@ -39,24 +43,30 @@ func (o *Overlay) Check(ctx context.Context, opts CheckOptions) ([]Finding, erro
 	return c.run(ctx)
 }
 
-// checker is one check.
+// checker is one check. What it found, the goroutine that hands out adds to.
 type checker struct {
+	comparer
 	layers *Layers
 	opts   CheckOptions
 	work   *Layer // nil where it was not reached
 	config Config
+	uuids  [][16]byte // of the lowers' file systems
 
 	mounted  bool
 	follow   bool // the mount follows redirects
 	metacopy bool // and metacopies
 
+	checked
+}
+
+// checked is what was found, in a directory or in all.
+type checked struct {
 	findings []Finding
 	origins  []redirected
 	evidence evidence
-	list     []byte // for marksOf
 }
 
-func (c *checker) found(f Finding) { c.findings = append(c.findings, f) }
+func (c *checked) found(f Finding) { c.findings = append(c.findings, f) }
 
 func (c *checker) run(ctx context.Context) ([]Finding, error) {
 	err := c.walk(ctx)
@@ -78,138 +88,177 @@ func (c *checker) walk(ctx context.Context) error {
 	if err := c.rootOrigin(); err != nil {
 		return err
 	}
-	todo := []Dir{c.layers.rootDir()}
-	for len(todo) > 0 {
-		if err := context.Cause(ctx); err != nil {
-			return err
+	c.comparer = comparer{layers: c.layers, opts: DiffOptions{Looked: c.opts.Looked}}
+	var mu sync.Mutex
+	in := map[*node]*checkedDir{} // those with something to say
+	w := &walk{visit: c.comparer.visitor(func(d *openNode) error {
+		at := &checkedDir{checker: c, openNode: d}
+		err := at.look()
+		if len(at.findings)+len(at.origins) > 0 || at.evidence != (evidence{}) {
+			mu.Lock()
+			in[d.n], d.n.hasSelf = at, true
+			mu.Unlock()
 		}
-		at := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		children, err := c.dir(at)
-		if errors.Is(err, unix.ENOENT) && c.mounted {
-			continue // removed since
-		}
-		if err != nil {
-			return fmt.Errorf("check %q in the upper: %w", at.Rel, err)
-		}
-		todo = append(todo, children...)
+		return err
+	})}
+	w.report = func(n *node, _ *record) error {
+		mu.Lock()
+		at := in[n]
+		delete(in, n)
+		mu.Unlock()
+		slices.SortFunc(at.origins, func(a, b redirected) int { return cmp.Compare(a.rel, b.rel) })
+		c.findings = append(c.findings, at.findings...)
+		c.origins = append(c.origins, at.origins...)
+		c.evidence.add(at.evidence)
+		return nil
 	}
-	return nil
+	w.failed = func(rel string, err error) error {
+		if c.opts.Failed == nil {
+			return fmt.Errorf("check %q in the upper: %w", rel, err)
+		}
+		c.opts.Failed(rel, err)
+		return nil
+	}
+	return w.run(ctx, &node{image: c.layers.rootDir().lowers, imageType: modeDir})
 }
 
-// dir looks at one directory of the upper, and returns those in it.
-func (c *checker) dir(d Dir) (children []Dir, err error) {
-	names, open, err := readUpper(c.layers, d)
-	if err != nil {
-		return nil, err
-	}
-	defer open.close()
-	at := &checkedDir{checker: c, openDir: open}
-	if at.marks, err = c.marksOf(open.upper, "."); err != nil {
-		return nil, err
-	}
-	for _, name := range names {
-		child, err := at.entry(name)
-		if errors.Is(err, unix.ENOENT) && c.mounted {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%q: %w", name, err)
-		}
-		if child != nil {
-			children = append(children, *child)
-		}
-		if c.opts.Looked != nil {
-			c.opts.Looked.Add(1)
-		}
-	}
-	if at.copiedUp != "" && !at.marks.impure {
-		c.found(newFinding(ImpureMissing, d.Rel,
-			"a directory with copies of the image's entries, such as %q, lacks the mark overlay.impure", at.copiedUp))
-	}
-	// In reverse: the last is taken first.
-	slices.Reverse(children)
-	return children, nil
-}
-
-// checkedDir is the directory that a checker is at.
+// checkedDir is a directory that a checker is at, and what it found there.
 type checkedDir struct {
 	*checker
-	*openDir
+	*openNode
+	checked
 	marks    entryMarks
 	copiedUp string // an entry that was copied up into it, from the lower's entry of its own name
 }
 
-// merged says that the directory shows a lower one, too.
-func (d *checkedDir) merged() bool { return len(d.openDir.lowers) > 0 }
-
-// entry looks at one entry, and returns it if it is a directory.
-func (d *checkedDir) entry(name string) (*Dir, error) {
-	up, found, err := d.upperEntry(name)
-	if err != nil || !found {
-		return nil, err
-	}
-	rel := joinRel(d.Rel, name)
-	low, hasLower, err := d.lowerEntry(name)
+// look looks at the directory's entries.
+func (d *checkedDir) look() error {
+	opaque, err := d.opaqueMark()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if up.whiteout {
-		d.whiteout(rel, hasLower)
-		return nil, nil
+	if d.marks, err = d.readMarks(d.dir.upper, ".", d.openNode.list); err != nil {
+		return err
 	}
-	m, err := d.marksOf(d.openDir.upper, name)
-	if err != nil {
-		return nil, err
+	d.xwhite = opaque == "x" && kernelHasXattrWhiteouts()
+	if err := d.openImage(); err != nil {
+		return err
 	}
-	e := &checkedEntry{d, name, rel, up, low, hasLower, m}
-	if err := e.wrongNamespace(); err != nil {
-		return nil, err
+	if err := d.entries(true, d.entry); err != nil {
+		return err
 	}
-	if up.isDir() {
-		return e.directory()
+	if d.copiedUp != "" && !d.marks.impure {
+		d.found(newFinding(ImpureMissing, d.rel,
+			"a directory with copies of the image's entries, such as %q, lacks the mark overlay.impure", d.copiedUp))
 	}
-	return nil, e.file()
+	return nil
 }
 
-func (d *checkedDir) whiteout(rel string, hasLower bool) {
-	switch {
-	case !d.merged():
-		d.found(newFinding(ExposedWhiteout, rel, "a whiteout in a directory that shows nothing of the image"))
-	case !hasLower:
-		d.found(newFinding(OrphanWhiteout, rel, "a whiteout, and the image has nothing of that name"))
+// entry looks at one entry of the upper. Most have no marks, and nothing of the
+// image under them: those cost one system call.
+func (d *checkedDir) entry(e *dirent) error {
+	if err := d.knowType(e); err != nil {
+		return err
 	}
+	white, err := d.isAnyWhiteout(e)
+	if err != nil {
+		return err
+	}
+	c := &checkedEntry{checkedDir: d, dirent: e}
+	if white {
+		return c.whiteout()
+	}
+	list, err := listXattrs(d.dir.upper, e.name, &d.s.lists[1])
+	if err != nil {
+		return err
+	}
+	if e.typ == unix.DT_DIR {
+		c.name = string(e.name)
+		if c.marks, err = d.readMarks(d.dir.upper, c.name, list); err == nil {
+			err = c.directory()
+		}
+		return err
+	}
+	if !d.notInImage(e.name) {
+		var low unix.Stat_t
+		if _, c.hasLower, err = d.inImage(e.name, &low); err != nil {
+			return err
+		}
+		c.lowMode = low.Mode
+	}
+	if !c.hasLower && len(list) == 0 {
+		return nil
+	}
+	c.name = string(e.name)
+	if c.marks, err = d.readMarks(d.dir.upper, c.name, list); err != nil {
+		return err
+	}
+	return c.file()
 }
 
-// checkedEntry is an entry of the upper that is no whiteout.
+// checkedEntry is an entry of the upper, and what the image has of that name.
 type checkedEntry struct {
 	*checkedDir
+	*dirent
 	name     string
-	rel      string
-	up       entry
-	low      lowerEntry
 	hasLower bool
+	lowMode  uint32
 	marks    entryMarks
+}
+
+func (e *checkedEntry) path() string { return joinRel(e.rel, string(e.dirent.name)) }
+
+func (e *checkedEntry) whiteout() error {
+	if len(e.dir.lower) == 0 {
+		e.found(newFinding(ExposedWhiteout, e.path(), "a whiteout in a directory that shows nothing of the image"))
+		return nil
+	}
+	if !e.notInImage(e.dirent.name) {
+		var low unix.Stat_t
+		if _, found, err := e.inImage(e.dirent.name, &low); found || err != nil {
+			return err
+		}
+	}
+	e.found(newFinding(OrphanWhiteout, e.path(), "a whiteout, and the image has nothing of that name"))
+	return nil
+}
+
+// lower is all that the image has of that name.
+func (e *checkedEntry) lower() (lowerEntry, error) {
+	low, _, err := e.dir.lowerEntry(e.name)
+	return low, err
 }
 
 // file looks at what is no directory.
 func (e *checkedEntry) file() error {
-	if e.hasLower && e.low.isDir() {
-		n, err := e.countBelow(e.low.dirs)
+	if e.hasLower && e.lowMode&unix.S_IFMT == unix.S_IFDIR {
+		low, err := e.lower()
 		if err != nil {
 			return err
 		}
-		f := newFinding(FileOverDirectory, e.rel, "%s where the image has a directory; it hides %s",
-			article(e.up.stat.Mode), entries(n))
+		n, err := e.countHidden(low.dirs, "")
+		if err != nil {
+			return err
+		}
+		f := newFinding(FileOverDirectory, e.path(), "%s where the image has a directory; it hides %s",
+			article(modeTypeOf(e.typ)), entries(n))
 		f.Severity = Notice // rm -r d; touch d: the kernel leaves no trace of who it was
 		e.found(f)
 	}
-	if e.up.stat.Mode&unix.S_IFMT != unix.S_IFREG {
+	if e.marks == (entryMarks{}) {
+		return nil
+	}
+	if err := e.wrongNamespace(); err != nil {
+		return err
+	}
+	if e.typ != unix.DT_REG {
 		return e.noteOrigin()
 	}
-	if e.up.stat.Size == 0 && e.marks.whiteout && e.checkedDir.marks.opaque == "x" && !kernelHasXattrWhiteouts() {
-		e.found(newFinding(NewerKernel, e.rel, "a whiteout of Linux 6.7 and later, which this kernel takes for an empty file"))
-		return nil
+	if e.marks.whiteout && e.checkedDir.marks.opaque == "x" && !kernelHasXattrWhiteouts() {
+		if empty, err := e.isEmpty(); empty || err != nil {
+			e.found(newFinding(NewerKernel, e.path(), "a whiteout of Linux 6.7 and later, which this kernel takes for an empty file"))
+			return err
+		}
 	}
 	if e.marks.metacopy {
 		return e.metacopyFile()
@@ -217,74 +266,47 @@ func (e *checkedEntry) file() error {
 	return e.noteOrigin()
 }
 
-// directory looks at a directory.
-func (e *checkedEntry) directory() (*Dir, error) {
-	child, found, err := e.child(e.name)
-	if err != nil || !found {
-		return nil, err
-	}
-	switch {
-	case e.marks.opaque == "y":
-	case e.marks.redirect != "":
-		if err := e.redirectedDir(&child); err != nil {
-			return nil, err
-		}
-	case e.hasLower && !e.low.isDir():
-		e.found(newFinding(DirectoryOverFile, e.rel,
-			"a directory, not marked opaque, where the image has %s: the image changed under it", article(e.low.stat.Mode)))
-	}
-	if len(child.lowers) > 0 {
-		if err := e.dirOrigin(child.lowers[0]); err != nil {
-			return nil, err
-		}
-	}
-	return &child, e.noteOrigin()
+func (e *checkedEntry) isEmpty() (bool, error) {
+	st, err := lstatAt(e.dir.upper, e.name)
+	return err == nil && st.Size == 0, err
 }
 
-// countBelow counts what the lower layers show below a directory.
-func (c *checker) countBelow(dirs []place) (int64, error) {
-	lower := &Layers{prefix: c.layers.prefix, redirect: c.layers.redirect, lowers: c.layers.lowers}
-	total := int64(0)
-	todo := []Dir{{Rel: ".", lowers: dirs}}
-	for len(todo) > 0 {
-		at := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		open, err := lower.open(at)
-		if err != nil {
-			return total, err
+// inode is which inode the entry is.
+func (e *checkedEntry) inode() (inode, error) {
+	st, err := lstatAt(e.dir.upper, e.name)
+	return inodeOf(&st), err
+}
+
+// directory looks at a directory, and leaves it to be walked.
+func (e *checkedEntry) directory() error {
+	low, err := e.lower()
+	if err != nil {
+		return err
+	}
+	e.hasLower, e.lowMode = low.stat.Mode != 0, low.stat.Mode
+	if err := e.wrongNamespace(); err != nil {
+		return err
+	}
+	merged := low.dirs
+	switch {
+	case e.marks.opaque == "y":
+		merged = nil
+	case e.marks.redirect != "":
+		if merged, err = e.redirectedDir(); err != nil {
+			return err
 		}
-		err = func() error {
-			defer open.close()
-			seen := map[string]bool{}
-			for _, fd := range open.lower {
-				names, err := readNames(fd)
-				if err != nil {
-					return err
-				}
-				for _, name := range names {
-					if seen[name] {
-						continue
-					}
-					seen[name] = true
-					low, found, err := open.lowerEntry(name)
-					if err != nil {
-						return err
-					}
-					if found {
-						total++
-					}
-					if low.isDir() {
-						todo = append(todo, Dir{Rel: ".", lowers: low.dirs})
-					}
-				}
-			}
-			return nil
-		}()
-		if err != nil {
-			return total, err
+	case e.hasLower && !low.isDir():
+		e.found(newFinding(DirectoryOverFile, e.path(),
+			"a directory, not marked opaque, where the image has %s: the image changed under it", article(low.stat.Mode)))
+	}
+	rec := e.n.add(e.dirent.name, record{kind: isDirectory})
+	if len(merged) > 0 {
+		e.n.more(rec).image = merged
+		if err := e.dirOrigin(merged[0]); err != nil {
+			return err
 		}
 	}
-	return total, nil
+	return e.noteOrigin()
 }
 
 func entries(n int64) string {

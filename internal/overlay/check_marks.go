@@ -30,64 +30,56 @@ type foreignMarks struct {
 	whiteout bool
 }
 
-// marksOf lists the xattrs of name in an open directory, and reads what is to
-// know of them.
-func (c *checker) marksOf(dirfd int, name string) (entryMarks, error) {
-	list, err := c.attributesOf(dirfd, name)
-	if err != nil || len(list) == 0 {
-		return entryMarks{}, err
-	}
+// readMarks reads what is to know of the xattrs of name in an open directory,
+// which list has the names of.
+func (c *checker) readMarks(dirfd int, name string, list []byte) (entryMarks, error) {
 	var m entryMarks
 	own, other := c.layers.prefix, otherPrefix(c.layers.prefix)
-	for attr := range strings.SplitSeq(strings.TrimSuffix(string(list), "\x00"), "\x00") {
+	for len(list) > 0 {
+		var attr string
+		attr, list = cutName(list)
 		if key, ok := strings.CutPrefix(attr, own); ok {
-			switch key {
-			case xattrOpaque:
-				value, err := c.layers.xattr(dirfd, name, key)
-				if err != nil {
-					return m, err
-				}
-				m.opaque = string(value)
-			case xattrRedirect:
-				value, err := c.layers.xattr(dirfd, name, key)
-				if err != nil {
-					return m, err
-				}
-				m.redirect = string(value)
-			case xattrOrigin:
-				m.origin = true
-			case xattrImpure:
-				m.impure = true
-			case xattrMetacopy:
-				m.metacopy = true
-			case xattrWhiteout:
-				m.whiteout = true
+			if err := m.read(c.layers, dirfd, name, key); err != nil {
+				return m, err
 			}
-		}
-		if key, ok := strings.CutPrefix(attr, other); ok {
-			switch key {
-			case xattrOpaque:
-				foreign := Layers{prefix: other}
-				value, err := foreign.xattr(dirfd, name, key)
-				if err != nil {
-					return m, err
-				}
-				m.foreign.opaque = string(value)
-			case xattrRedirect:
-				m.foreign.redirect = true
-			case xattrMetacopy:
-				m.foreign.metacopy = true
-			case xattrWhiteout:
-				m.foreign.whiteout = true
+		} else if key, ok := strings.CutPrefix(attr, other); ok {
+			var f entryMarks
+			if err := f.read(&Layers{prefix: other}, dirfd, name, key); err != nil {
+				return m, err
 			}
+			m.foreign.opaque += f.opaque
+			m.foreign.redirect = m.foreign.redirect || f.redirect != ""
+			m.foreign.metacopy = m.foreign.metacopy || f.metacopy
+			m.foreign.whiteout = m.foreign.whiteout || f.whiteout
 		}
 	}
 	return m, nil
 }
 
-func (c *checker) attributesOf(dirfd int, name string) ([]byte, error) {
-	ended := append([]byte(name), 0) // as a system call wants it
-	return listXattrs(dirfd, ended[:len(name)], &c.list)
+// read reads one mark.
+func (m *entryMarks) read(l *Layers, dirfd int, name, key string) (err error) {
+	var value []byte
+	switch key {
+	case xattrOpaque, xattrRedirect:
+		if value, err = l.xattr(dirfd, name, key); err != nil {
+			return err
+		}
+	}
+	switch key {
+	case xattrOpaque:
+		m.opaque = string(value)
+	case xattrRedirect:
+		m.redirect = string(value)
+	case xattrOrigin:
+		m.origin = true
+	case xattrImpure:
+		m.impure = true
+	case xattrMetacopy:
+		m.metacopy = true
+	case xattrWhiteout:
+		m.whiteout = true
+	}
+	return nil
 }
 
 func otherPrefix(prefix string) string {
@@ -103,49 +95,66 @@ func (e *checkedEntry) wrongNamespace() error {
 		return nil
 	}
 	if e.hasLower {
-		open, err := e.checker.layers.open(Dir{Rel: ".", lowers: []place{parentPlace(e.low.place)}})
-		if err != nil {
+		same, err := e.imageHasForeign()
+		if same || err != nil {
 			return err
-		}
-		defer open.close()
-		_, name := splitRel(e.low.rel)
-		low, err := e.marksOf(open.lower[0], name)
-		if err != nil {
-			return err
-		}
-		if low.foreign != (foreignMarks{}) {
-			return nil
 		}
 	}
 	mark, effect, err := e.foreignMark()
 	if err != nil || mark == "" {
 		return err
 	}
-	finding := newFinding(WrongNamespace, e.rel, "%s%s, which a mount that reads %s* does not heed",
+	finding := newFinding(WrongNamespace, e.path(), "%s%s, which a mount that reads %s* does not heed",
 		otherPrefix(e.checker.layers.prefix), mark, e.checker.layers.prefix)
 	finding.Effect = effect
 	e.found(finding)
 	return nil
 }
 
+// imageHasForeign says whether the image's entry of that name bears such marks.
+func (e *checkedEntry) imageHasForeign() (bool, error) {
+	low, err := e.lower()
+	if err != nil {
+		return false, err
+	}
+	at := parentPlace(low.place)
+	fd, err := openBeneath(e.checker.layers.lowers[at.layer].fd(), at.rel, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return false, err
+	}
+	defer closeFD(fd)
+	_, name := splitRel(low.rel)
+	var buf []byte
+	list, err := listXattrs(fd, append([]byte(name), 0)[:len(name)], &buf)
+	if err != nil {
+		return false, err
+	}
+	m, err := e.readMarks(fd, name, list)
+	return m.foreign != (foreignMarks{}), err
+}
+
 func (e *checkedEntry) foreignMark() (mark, effect string, err error) {
 	f := e.marks.foreign
 	alt := *e.checker.layers
 	alt.prefix, alt.redirect = otherPrefix(alt.prefix), true
-	there := &openDir{Dir: e.Dir, layers: &alt, upper: e.openDir.upper, lower: e.openDir.lower}
-	isFile := e.up.stat.Mode&unix.S_IFMT == unix.S_IFREG
+	there := e.dir
+	there.layers = &alt
+	isDir, isFile := e.typ == unix.DT_DIR, e.typ == unix.DT_REG
 	switch {
-	case e.up.isDir() && f.opaque == "y" && e.marks.opaque != "y" && e.hasLower && e.low.isDir():
+	case isDir && f.opaque == "y" && e.marks.opaque != "y" && e.lowMode&unix.S_IFMT == unix.S_IFDIR:
 		return xattrOpaque, "what was deleted with the directory shows again", nil
-	case e.up.isDir() && f.redirect && e.marks.redirect == "" && !e.hasLower:
+	case isDir && f.redirect && e.marks.redirect == "" && !e.hasLower:
 		from, err := there.mergedBelow(e.name)
 		if len(from) == 0 {
 			return "", "", err
 		}
 		return xattrRedirect, "what the image had in the renamed directory is gone from it", err
-	case isFile && f.metacopy && !e.marks.metacopy && e.hasLower && e.low.stat.Mode&unix.S_IFMT == unix.S_IFREG:
+	case isFile && f.metacopy && !e.marks.metacopy && e.lowMode&unix.S_IFMT == unix.S_IFREG:
 		return xattrMetacopy, "the file shows zeros instead of its content", nil
-	case isFile && f.whiteout && e.up.stat.Size == 0 && e.hasLower && e.checkedDir.marks.foreign.opaque == "x":
+	case isFile && f.whiteout && e.hasLower && e.checkedDir.marks.foreign.opaque == "x":
+		if empty, err := e.isEmpty(); !empty || err != nil {
+			return "", "", err
+		}
 		return xattrWhiteout, "a deleted file shows as an empty one", nil
 	}
 	return "", "", nil

@@ -3,6 +3,10 @@
 package overlay
 
 import (
+	"encoding/hex"
+	"strings"
+	"unsafe"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -11,13 +15,27 @@ import (
 // there, while a file may have been moved over another one.
 type evidence struct {
 	same, changed int
+	elsewhere     int    // of the changed: on another file system, as the UUIDs say
 	example       string // of a changed one
 	depends       bool   // something of the upper needs the lower that it was made on
+}
+
+func (v *evidence) add(w evidence) {
+	v.same += w.same
+	v.elsewhere += w.elsewhere
+	if v.changed == 0 {
+		v.example = w.example
+	}
+	v.changed += w.changed
+	v.depends = v.depends || w.depends
 }
 
 // rootOrigin looks at the mark that an overlay with an index leaves on the
 // upper's root.
 func (c *checker) rootOrigin() error {
+	for _, l := range c.layers.lowers {
+		c.uuids = append(c.uuids, uuidOf(l))
+	}
 	if len(c.layers.lowers) == 0 {
 		return nil
 	}
@@ -30,7 +48,7 @@ func (c *checker) rootOrigin() error {
 	if err != nil {
 		return err
 	}
-	c.weigh(originKey(value), place{0, "."}, ".")
+	c.evidence.weigh(c.cameFrom(value, place{0, "."}), ".")
 	return nil
 }
 
@@ -40,41 +58,96 @@ func (e *checkedEntry) dirOrigin(low place) error {
 	if !e.marks.origin || e.marks.opaque == "y" {
 		return nil
 	}
-	value, err := e.checker.layers.xattr(e.openDir.upper, e.name, xattrOrigin)
+	value, err := e.checker.layers.xattr(e.dir.upper, e.name, xattrOrigin)
 	if err != nil {
 		return err
 	}
-	e.weigh(originKey(value), low, e.rel)
+	e.evidence.weigh(e.cameFrom(value, low), e.path())
 	return nil
 }
 
-func (c *checker) weigh(origin string, low place, rel string) {
-	key := c.handleAt(low)
-	switch {
-	case origin == "" || key == "": // the file system cannot tell
-	case origin == key:
-		c.evidence.same++
-	default:
-		if c.evidence.changed == 0 {
-			c.evidence.example = rel
-		}
-		c.evidence.changed++
+// source is what an origin says about a lower entry.
+type source int
+
+const (
+	unknownSource   source = iota // nothing: the file system cannot tell
+	thisSource                    // it was copied up from it
+	otherSource                   // from another one
+	otherDiskSource               // from another one, on a file system with another UUID
+)
+
+// cameFrom says whether an origin names a lower entry. The kernel looks for the
+// entry by its file handle, on the lower with the file system's UUID.
+func (c *checker) cameFrom(origin []byte, low place) source {
+	key := originKey(origin)
+	if key == "" {
+		return unknownSource
 	}
+	var uuid [16]byte // zero where the overlay was mounted with uuid=null, or the file system has none
+	copy(uuid[:], origin[fbUUID:])
+	if lower := c.uuids[low.layer]; uuid != lower && uuid != [16]byte{} && lower != [16]byte{} {
+		return otherDiskSource
+	}
+	switch c.handleOf(low) {
+	case "":
+		return unknownSource
+	case key:
+		return thisSource
+	}
+	return otherSource
 }
 
-// handleAt is the file handle of a lower entry, as an origin has it; "" where the
+func (v *evidence) weigh(s source, rel string) {
+	switch s {
+	case unknownSource:
+		return
+	case thisSource:
+		v.same++
+		return
+	case otherDiskSource:
+		v.elsewhere++
+	case otherSource:
+	}
+	if v.changed == 0 {
+		v.example = rel
+	}
+	v.changed++
+}
+
+// handleOf is the file handle of a lower entry, as an origin has it; "" where the
 // file system has none.
-func (c *checker) handleAt(p place) string {
+func (c *checker) handleOf(p place) string {
 	fd, err := openBeneath(c.layers.lowers[p.layer].fd(), p.rel, unix.O_PATH)
 	if err != nil {
 		return ""
 	}
 	defer closeFD(fd)
-	handle, _, err := unix.NameToHandleAt(fd, "", unix.AT_EMPTY_PATH)
-	if err != nil {
-		return ""
+	return handleAt(fd, "")
+}
+
+// fsGetUUID is FS_IOC_GETFSUUID of Linux 6.9 and later.
+const fsGetUUID = 0x80111500
+
+// uuidOf is the UUID of the file system that a layer is on: as the kernel says
+// it, or udev; zero where neither does.
+func uuidOf(l *Layer) (uuid [16]byte) {
+	fd, err := openBeneath(l.fd(), ".", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err == nil {
+		defer closeFD(fd)
+		var answer struct {
+			length uint8
+			uuid   [16]byte
+		}
+		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), fsGetUUID, uintptr(unsafe.Pointer(&answer)))
+		if errno == 0 && answer.length == 16 {
+			return answer.uuid
+		}
 	}
-	return handleKey(byte(handle.Type()), handle.Bytes())
+	text := strings.ReplaceAll(imageOfFileSystem(l).UUID, "-", "")
+	if raw, err := hex.DecodeString(text); err == nil && len(raw) == len(uuid) {
+		copy(uuid[:], raw)
+	}
+	return uuid
 }
 
 // lowerChanged makes one finding of the evidence.
@@ -85,6 +158,9 @@ func (c *checker) lowerChanged() {
 	}
 	f := newFinding(LowerChanged, ".", "%d of %d copied-up directories come from another lower than this one, such as %q",
 		ev.changed, ev.changed+ev.same, ev.example)
+	if ev.elsewhere > 0 {
+		f.What += "; its file system had another UUID"
+	}
 	f.Severity = Notice
 	f.Effect = "inode numbers of copied-up files change; else none, as the overlay is used"
 	if ev.depends || len(c.origins) > 0 || c.config.Index || c.config.NFSExport {
@@ -101,12 +177,13 @@ func (e *checkedEntry) noteOrigin() error {
 	if !e.marks.origin || e.copiedUp != "" || e.checkedDir.marks.impure || !e.hasLower {
 		return nil
 	}
-	value, err := e.checker.layers.xattr(e.openDir.upper, e.name, xattrOrigin)
+	value, err := e.checker.layers.xattr(e.dir.upper, e.name, xattrOrigin)
 	if err != nil {
 		return err
 	}
-	if key := originKey(value); key != "" && key == e.handleAt(e.low.place) {
+	low, err := e.lower()
+	if err == nil && e.cameFrom(value, low.place) == thisSource {
 		e.copiedUp = e.name
 	}
-	return nil
+	return err
 }

@@ -51,32 +51,34 @@ func (e *checkedEntry) redirectTarget(redirect string) (lowerEntry, bool, error)
 		err := s.fromRoot(0, redirect)
 		return s.result, s.found, err
 	}
-	there := &openDir{Dir: e.Dir, layers: &l, upper: e.openDir.upper, lower: e.openDir.lower}
+	there := e.dir
+	there.layers = &l
 	return there.lowerEntry(redirect)
 }
 
-// redirectedDir looks at a directory with a redirect.
-func (e *checkedEntry) redirectedDir(child *Dir) error {
+// redirectedDir looks at a directory with a redirect, and returns what it is
+// meant to show of the image.
+func (e *checkedEntry) redirectedDir() ([]place, error) {
 	target, found, err := e.redirectTarget(e.marks.redirect)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	found = found && target.isDir()
 	if !found {
-		e.found(newFinding(RedirectOriginMissing, e.rel,
+		e.found(newFinding(RedirectOriginMissing, e.path(),
 			"a renamed directory, whose redirect %q leads to no directory of the image", e.marks.redirect))
-		return nil
+		return nil, nil
 	}
 	if !e.follow {
-		e.found(newFinding(RedirectNotFollowed, e.rel,
+		e.found(newFinding(RedirectNotFollowed, e.path(),
 			"a renamed directory with the redirect %q, and the overlay does not follow redirects", e.marks.redirect))
-		child.lowers = target.dirs // as it is meant
-		return nil
+		return target.dirs, nil
 	}
+	ino, err := e.inode()
 	e.origins = append(e.origins, redirected{
-		rel: e.rel, ino: inodeOf(&e.up.stat), code: RedirectOriginDoubled, origin: target.place, dirs: target.dirs,
+		rel: e.path(), ino: ino, code: RedirectOriginDoubled, origin: target.place, dirs: target.dirs,
 	})
-	return nil
+	return target.dirs, err
 }
 
 // metacopyFile looks at a file whose content is in the lower.
@@ -95,15 +97,15 @@ func (e *checkedEntry) metacopyFile() error {
 	case !found && len(e.config.DataOnly) > 0 && strings.HasPrefix(name, "/"):
 		return nil // its content may be in a data-only layer
 	case !found:
-		e.found(newFinding(MetacopyOriginMissing, e.rel,
+		e.found(newFinding(MetacopyOriginMissing, e.path(),
 			"a copy of metadata only, and the image has no file %q with the content", name))
 	case !e.checker.metacopy || e.marks.redirect != "" && !e.follow:
-		e.found(newFinding(MetacopyNotFollowed, e.rel,
+		e.found(newFinding(MetacopyNotFollowed, e.path(),
 			"a copy of metadata only, and the overlay is mounted without metacopy"))
 	case e.marks.redirect != "":
-		e.origins = append(e.origins, redirected{
-			rel: e.rel, ino: inodeOf(&e.up.stat), code: MetacopyOriginDoubled, origin: target.place,
-		})
+		ino, err := e.inode()
+		e.origins = append(e.origins, redirected{rel: e.path(), ino: ino, code: MetacopyOriginDoubled, origin: target.place})
+		return err
 	}
 	return nil
 }

@@ -46,21 +46,22 @@ type openNode struct {
 	xwhite   bool  // the upper's has
 }
 
-func (c *comparer) visit(s *scratch, n *node) error {
-	d := &openNode{comparer: c, s: s, n: n, rel: n.rel()}
-	d.dir = openDir{Dir: Dir{Rel: d.rel}, layers: c.layers, upper: -1}
-	defer d.dir.close()
-	err := d.open()
-	if isGone(err) {
-		return nil // somebody removed it while we looked
+// visitor is what a walk does with a directory: it opens the upper's, and look
+// does the rest. Somebody may remove a directory while we look.
+func (c *comparer) visitor(look func(d *openNode) error) func(*scratch, *node) error {
+	return func(s *scratch, n *node) error {
+		d := &openNode{comparer: c, s: s, n: n, rel: n.rel()}
+		d.dir = openDir{Dir: Dir{Rel: d.rel, inUpper: true}, layers: c.layers, upper: -1}
+		defer d.dir.close()
+		var err error
+		if d.dir.upper, err = openBeneath(c.layers.upper.fd(), d.rel, unix.O_RDONLY|unix.O_DIRECTORY); err == nil {
+			err = look(d)
+		}
+		if err != nil && !isGone(err) {
+			d.failed(d.rel, err)
+		}
+		return nil
 	}
-	if err == nil {
-		err = d.entries()
-	}
-	if err != nil {
-		d.failed(d.rel, err)
-	}
-	return nil
 }
 
 // isGone says that there is no directory of that name any more.
@@ -72,27 +73,50 @@ func (d *openNode) failed(path string, err error) {
 	d.n.failures = append(d.n.failures, failure{path, err})
 }
 
-// open opens the directory in the upper and in the image, and says what is to
-// be said of itself.
-func (d *openNode) open() (err error) {
-	flags := unix.O_RDONLY | unix.O_DIRECTORY
-	if d.dir.upper, err = openBeneath(d.layers.upper.fd(), d.rel, flags); err != nil {
+// compare compares the directory and what is in it with the image's.
+func (d *openNode) compare() error {
+	self, err := d.open()
+	if err == nil && len(d.n.only) == 0 { // else only on the way to what was asked for
+		err = d.finishSelf(self)
+	}
+	if err != nil {
 		return err
 	}
+	if len(d.n.image) > 0 && d.kinds&inFiles != 0 {
+		return d.entries(true, d.entry)
+	}
+	return d.entries(false, d.entry)
+}
+
+// open opens what the image has there, and says what there is to say of the
+// directory itself.
+func (d *openNode) open() (self ownState, err error) {
+	opaque, err := d.opaqueMark()
+	if err != nil {
+		return self, err
+	}
+	if self, err = d.own(opaque == "y"); err != nil {
+		return self, err
+	}
+	return self, d.openImage()
+}
+
+// opaqueMark reads the mark that says what the directory's whiteouts are, and
+// whether it hides the image's.
+func (d *openNode) opaqueMark() (string, error) {
+	var err error
 	if d.list, err = listXattrsOf(d.dir.upper, &d.s.lists[0]); err != nil {
-		return err
+		return "", err
 	}
 	opaque, err := d.mark(xattrOpaque)
-	if err != nil {
-		return err
-	}
 	d.xwhite = string(opaque) == "x" && kernelHasXattrWhiteouts()
-	self, err := d.own(string(opaque) == "y")
-	if err != nil {
-		return err
-	}
+	return string(opaque), err
+}
+
+// openImage opens what the image has there.
+func (d *openNode) openImage() error {
 	for _, p := range d.n.image {
-		fd, err := openBeneath(d.layers.lowers[p.layer].fd(), p.rel, flags)
+		fd, err := openBeneath(d.layers.lowers[p.layer].fd(), p.rel, unix.O_RDONLY|unix.O_DIRECTORY)
 		if err != nil {
 			return err
 		}
@@ -100,10 +124,7 @@ func (d *openNode) open() (err error) {
 	}
 	d.dir.lowers = d.n.image
 	d.single = len(d.n.image) == 1 && d.n.image[0].layer == len(d.layers.lowers)-1
-	if len(d.n.only) > 0 {
-		return nil // only on the way to what was asked for
-	}
-	return d.finishSelf(self)
+	return nil
 }
 
 // mark reads one of the overlay's xattrs of the upper directory.
@@ -255,262 +276,4 @@ func (d *openNode) compareDirs() (Fields, error) {
 		fields |= FieldXattrs
 	}
 	return fields, err
-}
-
-// entries goes over what is in the directory.
-func (d *openNode) entries() error {
-	if len(d.n.only) > 0 {
-		return d.onlyEntry(d.n.only[0])
-	}
-	up := &d.s.upper
-	if up.start(d.dir.upper); up.err != nil {
-		return up.err
-	}
-	if len(d.n.image) > 0 && d.kinds&inFiles != 0 {
-		d.filter()
-	}
-	var e dirent
-	looked := int64(0)
-	for up.next(&e) {
-		if err := d.entry(&e); err != nil && !errors.Is(err, unix.ENOENT) {
-			d.failed(joinRel(d.rel, string(e.name)), err)
-		}
-		if looked++; looked&0xfff == 0 && d.s.walk.over.Load() {
-			return nil
-		}
-	}
-	if d.opts.Looked != nil {
-		d.opts.Looked.Add(looked)
-	}
-	d.n.sort()
-	return up.err
-}
-
-// onlyEntry looks at one entry, as if the directory had no other.
-func (d *openNode) onlyEntry(name string) error {
-	b := append([]byte(name), 0)[:len(name)]
-	var st unix.Stat_t
-	err := statName(d.dir.upper, b, &st)
-	if errors.Is(err, unix.ENOENT) {
-		return nil
-	}
-	if err == nil {
-		err = d.entry(&dirent{ino: st.Ino, typ: direntTypeOf(st.Mode), name: b})
-	}
-	return err
-}
-
-// filter reads the image's names, so that most of what was added need not be
-// looked up there. Where the image's directory is much larger than the upper's,
-// looking up is faster.
-func (d *openNode) filter() {
-	const perEntry = 32 // bytes of a dirent
-	limit := 1 << 20    // 8 MiB
-	if up := &d.s.upper; !up.full {
-		if up.n < 8*perEntry {
-			return
-		}
-		limit = 256 + 4*up.n/perEntry
-	}
-	d.s.names.reset()
-	var e dirent
-	for _, fd := range d.dir.lower {
-		for d.s.lower.start(fd); d.s.lower.next(&e); {
-			d.s.names.add(e.name)
-			if d.s.names.n > limit {
-				return
-			}
-		}
-		if d.s.lower.err != nil {
-			return // looking up will say why
-		}
-	}
-	d.filtered = true
-}
-
-// notInImage says that the image surely has no such name.
-func (d *openNode) notInImage(name []byte) bool {
-	return len(d.dir.lower) == 0 || d.filtered && !d.s.names.mayHave(name)
-}
-
-// entry looks at one entry of the upper.
-func (d *openNode) entry(e *dirent) error {
-	if e.typ == unix.DT_UNKNOWN {
-		var st unix.Stat_t
-		if err := statName(d.dir.upper, e.name, &st); err != nil {
-			return err
-		}
-		e.typ = direntTypeOf(st.Mode)
-	}
-	if e.typ == unix.DT_DIR {
-		return d.child(e)
-	}
-	white, err := d.isAnyWhiteout(e)
-	switch {
-	case err != nil:
-		return err
-	case white:
-		return d.whiteout(e)
-	case d.kinds&inFiles == 0:
-		return nil
-	}
-	return d.file(e)
-}
-
-// isAnyWhiteout knows both kinds of whiteouts.
-func (d *openNode) isAnyWhiteout(e *dirent) (bool, error) {
-	switch {
-	case e.typ == unix.DT_CHR:
-		return d.isWhiteout(e)
-	case e.typ != unix.DT_REG || !d.xwhite:
-		return false, nil
-	}
-	marked, err := d.layers.hasXattr(d.dir.upper, string(e.name), xattrWhiteout)
-	if err != nil || !marked {
-		return false, err
-	}
-	var st unix.Stat_t
-	err = statName(d.dir.upper, e.name, &st)
-	return st.Size == 0, err
-}
-
-// isWhiteout tells a whiteout from another character device. The kernel makes
-// one inode for many whiteouts; one that was seen is known by its number.
-func (d *openNode) isWhiteout(e *dirent) (bool, error) {
-	seen := &d.s.whiteout
-	if e.ino == seen.ino && seen.ino != 0 && d.dev() == seen.dev {
-		return true, nil
-	}
-	var st unix.Stat_t
-	if err := statName(d.dir.upper, e.name, &st); err != nil {
-		return false, err
-	}
-	white := st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0
-	if white && st.Nlink > 1 && st.Ino == e.ino {
-		*seen = inode{st.Dev, e.ino}
-	}
-	return white, nil
-}
-
-// dev is the device of the upper's directory.
-func (d *openNode) dev() uint64 {
-	if d.n.dev == 0 {
-		var st unix.Stat_t
-		if unix.Fstat(d.dir.upper, &st) == nil {
-			d.n.dev = st.Dev
-		}
-	}
-	return d.n.dev
-}
-
-// whiteout is over an entry of the image, or over nothing.
-func (d *openNode) whiteout(e *dirent) error {
-	if d.kinds&(1<<Deleted|1<<Orphan) == 0 {
-		return nil
-	}
-	rec := record{kind: Orphan}
-	if !d.notInImage(e.name) {
-		var low unix.Stat_t
-		_, found, err := d.inImage(e.name, &low)
-		if err != nil {
-			return err
-		}
-		if found {
-			rec.kind, rec.typ = Deleted, direntTypeOf(low.Mode)
-			rec.image = rec.typ
-		}
-	}
-	return d.keep(e, rec, nil)
-}
-
-// keep adds a record of a kind that is asked for.
-func (d *openNode) keep(e *dirent, rec record, st *unix.Stat_t) error {
-	if !d.kinds.Has(rec.kind) {
-		return nil
-	}
-	r := d.n.add(e.name, rec)
-	if d.opts.Sizes {
-		if st == nil {
-			st = new(unix.Stat_t)
-			if err := statName(d.dir.upper, e.name, st); err != nil {
-				return err
-			}
-		}
-		x := d.n.more(r)
-		x.size, x.blocks = st.Size, st.Blocks*512
-	}
-	return nil
-}
-
-// inImage finds the topmost entry of the image.
-func (d *openNode) inImage(name []byte, st *unix.Stat_t) (at int, found bool, err error) {
-	for i, fd := range d.dir.lower {
-		err := statName(fd, name, st)
-		if errors.Is(err, unix.ENOENT) {
-			continue
-		}
-		if err != nil {
-			return i, false, err
-		}
-		white, err := d.isLowerWhiteout(i, name, st)
-		return i, err == nil && !white, err
-	}
-	return 0, false, nil
-}
-
-func (d *openNode) isLowerWhiteout(i int, name []byte, st *unix.Stat_t) (bool, error) {
-	switch {
-	case st.Mode&unix.S_IFMT == unix.S_IFCHR:
-		return st.Rdev == 0, nil
-	case st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != 0 || !kernelHasXattrWhiteouts():
-		return false, nil
-	}
-	if d.xmarks == nil {
-		d.xmarks = make([]int, len(d.dir.lower))
-	}
-	if d.xmarks[i] == 0 {
-		opaque, err := d.layers.xattr(d.dir.lower[i], ".", xattrOpaque)
-		if err != nil {
-			return false, err
-		}
-		d.xmarks[i] = 1
-		if string(opaque) == "x" {
-			d.xmarks[i] = 2
-		}
-	}
-	if d.xmarks[i] == 1 {
-		return false, nil
-	}
-	return d.layers.hasXattr(d.dir.lower[i], string(name), xattrWhiteout)
-}
-
-// child notes a directory to walk, and what the image has there.
-func (d *openNode) child(e *dirent) error {
-	rec := record{kind: isDirectory, typ: unix.DT_DIR}
-	var image []place
-	switch {
-	case d.notInImage(e.name):
-	case d.single:
-		var low unix.Stat_t
-		_, found, err := d.inImage(e.name, &low)
-		if err != nil {
-			return err
-		}
-		if found {
-			rec.image = direntTypeOf(low.Mode)
-		}
-	default:
-		low, found, err := d.dir.lowerEntry(string(e.name))
-		if err != nil {
-			return err
-		}
-		if found {
-			rec.image, image = direntTypeOf(low.stat.Mode), low.dirs
-		}
-	}
-	r := d.n.add(e.name, rec)
-	if len(image) > 0 {
-		d.n.more(r).image = image
-	}
-	return nil
 }

@@ -5,9 +5,10 @@ package overlay
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,6 +25,8 @@ func (r *restorer) refuseConflicts(ctx context.Context, jobs []*job) error {
 		paths:   map[string]*job{},
 		dropped: map[string]bool{},
 	}
+	lowDir := openPlace{fd: -1}
+	defer lowDir.close()
 	for _, j := range jobs {
 		if j.Action == ActDiscard || j.Action == ActRemove {
 			s.dropped[j.rel] = true
@@ -34,14 +37,14 @@ func (r *restorer) refuseConflicts(ctx context.Context, jobs []*job) error {
 		if j.low == nil {
 			continue // nothing to confuse, as far as can be seen
 		}
-		if conflict := r.indexConflict(*j.low); conflict != nil {
+		if conflict := r.indexConflict(j.low); conflict != nil {
 			if conflict.Final || !r.opts.Force {
 				j.fail(conflict)
 			}
 			continue
 		}
 		if !r.opts.Force {
-			s.want(j, r.handleOf(*j.low))
+			s.want(j, handleIn(s.layers, &lowDir, j))
 		}
 	}
 	r.forget()
@@ -55,9 +58,9 @@ func (r *restorer) refuseConflicts(ctx context.Context, jobs []*job) error {
 // file with several links has broken with its origin, and shares nothing with it.
 func (s *originScan) want(j *job, handle string) {
 	switch {
-	case j.low.isDir():
+	case j.low.isDir:
 		s.paths[j.rel] = j
-	case j.low.stat.Nlink > 1:
+	case j.low.linked:
 		return
 	}
 	if handle != "" {
@@ -66,33 +69,49 @@ func (s *originScan) want(j *job, handle string) {
 }
 
 // indexConflict applies the rules for overlays that keep an index.
-func (r *restorer) indexConflict(low lowerEntry) *ConflictError {
+func (r *restorer) indexConflict(low *lowRef) *ConflictError {
 	switch {
 	case r.Mount.Config.NFSExport:
 		return &ConflictError{
 			Reason: "the overlay is mounted with nfs_export=on: its index says that the entry was deleted, and would make it unreadable",
 			Final:  true,
 		}
-	case r.Mount.Config.Index && !low.isDir() && low.stat.Nlink > 1:
+	case r.Mount.Config.Index && !low.isDir && low.linked:
 		return &ConflictError{Reason: "the lower entry is hard-linked and the overlay is mounted with index=on, whose link count would go wrong"}
 	}
 	return nil
 }
 
-// handleOf names a lower inode as the overlay's origin xattrs do: by its file
-// handle. "" where the file system has none; no origin can name it then.
-func (r *restorer) handleOf(low lowerEntry) string {
-	dir, name := splitRel(low.rel)
-	fd, err := openBeneath(r.layers().lowers[low.layer].fd(), dir, unix.O_PATH|unix.O_DIRECTORY)
-	if err != nil {
-		return ""
+// openPlace is a directory of a lower, kept open: jobs come in groups.
+type openPlace struct {
+	place
+	fd int // -1 for none
+}
+
+func (p *openPlace) close() {
+	if p.fd >= 0 {
+		closeFD(p.fd)
 	}
-	defer closeFD(fd)
-	return handleAt(fd, name)
+	p.fd = -1
+}
+
+// handleIn names the lower inode of a job as the overlay's origin xattrs do: by
+// its file handle. "" where the file system has none; no origin can name it then.
+func handleIn(layers *Layers, at *openPlace, j *job) string {
+	if at.fd < 0 || at.place != j.low.dir {
+		at.close()
+		var err error
+		at.place = j.low.dir
+		if at.fd, err = openBeneath(layers.lowers[at.layer].fd(), at.rel, unix.O_PATH|unix.O_DIRECTORY); err != nil {
+			at.fd = -1
+			return ""
+		}
+	}
+	return handleAt(at.fd, j.name)
 }
 
 func handleAt(dir int, name string) string {
-	handle, _, err := unix.NameToHandleAt(dir, name, 0)
+	handle, _, err := unix.NameToHandleAt(dir, name, unix.AT_EMPTY_PATH)
 	if err != nil {
 		return ""
 	}
@@ -106,6 +125,7 @@ func handleKey(kind byte, fid []byte) string { return string(kind) + string(fid)
 const (
 	fbMagic  = 1 // 0xfb
 	fbType   = 4
+	fbUUID   = 5
 	fbHeader = 21 // version, magic, len, flags, type, 16 bytes of uuid
 )
 
@@ -118,91 +138,115 @@ func originKey(value []byte) string {
 }
 
 // originScan walks the upper once and fails every job whose lower entry is the
-// origin of an upper entry elsewhere.
+// origin of an upper entry elsewhere. The maps are only read while it walks.
 type originScan struct {
 	layers  *Layers
 	wanted  map[string]*job // by file handle of the lower entry
 	paths   map[string]*job // the directories among them, by path
 	dropped map[string]bool // upper entries that go in the same call
+	found   map[*node][]conflict
+	mu      sync.Mutex // of found
+}
+
+// conflict is an upper entry that comes from the lower entry of a job.
+type conflict struct {
+	job *job
+	*ConflictError
 }
 
 func (s *originScan) run(ctx context.Context) error {
-	todo := []string{"."}
-	for len(todo) > 0 {
-		rel := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		if ctx.Err() != nil {
-			return errInterrupted
+	c := comparer{layers: s.layers}
+	s.found = map[*node][]conflict{}
+	w := &walk{visit: c.visitor(s.look)}
+	// One says of each job why it fails: the first in the order of the walk.
+	w.report = func(n *node, _ *record) error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, c := range s.found[n] {
+			if !c.job.settled() {
+				c.job.fail(c.ConflictError)
+			}
 		}
-		fd, err := openBeneath(s.layers.upper.fd(), rel, unix.O_RDONLY|unix.O_DIRECTORY)
-		if errors.Is(err, unix.ENOENT) {
-			continue // removed since
-		}
-		if err != nil {
-			return fmt.Errorf("open %q in the upper: %w", rel, err)
-		}
-		dirs, err := s.dir(fd, rel)
-		closeFD(fd)
-		if err != nil {
-			return fmt.Errorf("look for the origins of renamed entries in %q: %w", rel, err)
-		}
-		todo = append(todo, dirs...)
+		delete(s.found, n)
+		return nil
 	}
-	return nil
-}
-
-// dir looks at the entries of one upper directory and returns those to descend
-// into.
-func (s *originScan) dir(fd int, rel string) (dirs []string, err error) {
-	names, err := readNames(fd)
-	if err != nil {
-		return nil, err
+	w.failed = func(rel string, err error) error {
+		return fmt.Errorf("look for the origins of renamed entries in %q: %w", rel, err)
 	}
-	for _, name := range names {
-		at := joinRel(rel, name)
-		if s.dropped[at] {
-			continue
-		}
-		st, err := lstatAt(fd, name)
-		if errors.Is(err, unix.ENOENT) || err == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0 {
-			continue
-		}
-		if err == nil {
-			err = s.origin(fd, name, at)
-		}
-		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR {
-			dirs = append(dirs, at)
-			err = s.redirect(fd, name, rel, at)
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	return dirs, nil
-}
-
-func (s *originScan) origin(fd int, name, at string) error {
-	value, err := s.layers.xattr(fd, name, xattrOrigin)
-	if j := s.wanted[originKey(value)]; j != nil && j.rel != at {
-		j.fail(&ConflictError{Reason: "its lower entry lives on under another name", Other: at})
+	err := w.run(ctx, &node{})
+	if ctx.Err() != nil {
+		return errInterrupted
 	}
 	return err
 }
 
-func (s *originScan) redirect(fd int, name, rel, at string) error {
-	if len(s.paths) == 0 {
+// look looks at the entries of one upper directory.
+func (s *originScan) look(d *openNode) error {
+	var found []conflict
+	err := d.entries(false, func(e *dirent) error {
+		if err := d.knowType(e); err != nil {
+			return err
+		}
+		if e.typ == unix.DT_CHR {
+			if white, err := d.isWhiteout(e); white || err != nil {
+				return err
+			}
+		}
+		at := ""
+		if len(s.dropped) > 0 {
+			if at = joinRel(d.rel, string(e.name)); s.dropped[at] {
+				return nil
+			}
+		}
+		if e.typ == unix.DT_DIR {
+			d.n.add(e.name, record{kind: isDirectory})
+		}
+		list, err := listXattrs(d.dir.upper, e.name, &d.s.lists[0])
+		if err != nil || len(list) == 0 {
+			return err
+		}
+		for _, look := range []func(*openNode, []byte, *dirent) (*job, string, error){s.origin, s.redirect} {
+			j, reason, err := look(d, list, e)
+			if err != nil {
+				return err
+			}
+			if at == "" {
+				at = joinRel(d.rel, string(e.name))
+			}
+			if j != nil && j.rel != at {
+				found = append(found, conflict{j, &ConflictError{Reason: reason, Other: at}})
+			}
+		}
 		return nil
+	})
+	if len(found) > 0 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		slices.SortFunc(found, func(a, b conflict) int { return strings.Compare(a.Other, b.Other) })
+		s.found[d.n] = found
+		d.n.hasSelf = true
 	}
-	value, err := s.layers.xattr(fd, name, xattrRedirect)
-	if err != nil || len(value) == 0 {
-		return err
+	return err
+}
+
+// origin finds the job whose lower entry is an upper entry's origin.
+func (s *originScan) origin(d *openNode, list []byte, e *dirent) (*job, string, error) {
+	if !listHas(list, s.layers.prefix, xattrOrigin) {
+		return nil, "", nil
 	}
-	from := joinRel(rel, string(value))
+	value, err := s.layers.xattr(d.dir.upper, string(e.name), xattrOrigin)
+	return s.wanted[originKey(value)], "its lower entry lives on under another name", err
+}
+
+// redirect finds the job whose lower directory an upper one shows.
+func (s *originScan) redirect(d *openNode, list []byte, e *dirent) (*job, string, error) {
+	if len(s.paths) == 0 || e.typ != unix.DT_DIR || !listHas(list, s.layers.prefix, xattrRedirect) {
+		return nil, "", nil
+	}
+	value, err := s.layers.xattr(d.dir.upper, string(e.name), xattrRedirect)
+	from := joinRel(d.rel, string(value))
 	if bytes.HasPrefix(value, []byte("/")) {
 		from = strings.TrimPrefix(string(value), "/")
 	}
-	if j := s.paths[from]; j != nil && j.rel != at {
-		j.fail(&ConflictError{Reason: "its lower directory was renamed, and is merged there", Other: at})
-	}
-	return nil
+	return s.paths[from], "its lower directory was renamed, and is merged there", err
 }

@@ -45,25 +45,22 @@ func (l *Layers) Copies(rel string) (Copies, error) {
 	reached := false
 	c := &comparer{layers: l, kinds: AllKinds}
 	w := &walk{failed: c.failed, report: func(*node, *record) error { return nil }}
-	w.visit = func(s *scratch, n *node) error {
-		if len(n.only) != 1 {
-			return c.visit(s, n)
+	var failed error
+	w.visit = c.visitor(func(d *openNode) error {
+		if len(d.n.only) != 1 {
+			return d.compare()
 		}
-		d := &openNode{comparer: c, s: s, n: n, rel: n.rel()}
-		d.dir = openDir{Dir: Dir{Rel: d.rel}, layers: l, upper: -1}
-		defer d.dir.close()
-		err := d.open()
-		if err == nil {
+		if _, failed = d.open(); failed == nil {
 			reached = true
-			both, err = d.copies(n.only[0])
+			both, failed = d.copies(d.n.only[0])
 		}
-		return err
-	}
+		return nil
+	})
 	top := l.top(rel)
 	if len(top.only) == 0 {
 		return both, unix.EINVAL
 	}
-	err := w.run(context.Background(), top)
+	err := errors.Join(w.run(context.Background(), top), failed)
 	if err == nil && !reached {
 		both, err = l.imageCopies(rel)
 	}

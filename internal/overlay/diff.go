@@ -83,7 +83,7 @@ func closeLayers(layers []*Layer) {
 func (l *Layers) Diff(ctx context.Context, opts DiffOptions, report func(Deviation) error) error {
 	c := &comparer{layers: l, opts: opts, kinds: opts.kinds()}
 	for _, rel := range topPaths(opts.Paths) {
-		w := &walk{visit: c.visit, failed: c.failed}
+		w := &walk{visit: c.visitor((*openNode).compare), failed: c.failed}
 		w.report = func(n *node, r *record) error { return c.report(w, n, r, report) }
 		if err := w.run(ctx, l.top(rel)); err != nil {
 			return err

@@ -86,7 +86,7 @@ func (r *restorer) planThis(j *job, merge bool, at *lookedUp) {
 	}
 	j.orphan, j.isDir = !hasLower, up.isDir()
 	if hasLower {
-		j.low = &low
+		j.low = low.ref()
 	}
 	switch {
 	case merge && up.isDir() && hasLower && low.isDir():

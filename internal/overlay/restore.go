@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -89,8 +90,10 @@ type RestoreOptions struct {
 	// proven upper.
 	Keeper func(upper *Layer) (Keeper, error)
 	// Progress, if not nil, is told after each path how much of the work is done.
-	// With Recursive, total grows while the tree is read.
 	Progress func(done, total int)
+	// Looked, if not nil, counts the upper entries that were looked at with
+	// Recursive, while the tree is read.
+	Looked *atomic.Int64
 }
 
 // Restore brings lower entries back: for each path it removes the whiteout that
@@ -101,6 +104,14 @@ type RestoreOptions struct {
 // When ctx ends, what was begun is finished and verified, and the remaining
 // paths fail with EINTR.
 func (o *Overlay) Restore(ctx context.Context, paths []string, opts RestoreOptions) []Result {
+	var results []Result
+	o.RestoreEach(ctx, paths, opts, func(r Result) { results = append(results, r) })
+	return results
+}
+
+// RestoreEach is Restore for many results: it hands them out one by one, when all
+// is done.
+func (o *Overlay) RestoreEach(ctx context.Context, paths []string, opts RestoreOptions, report func(Result)) {
 	if opts.Method == "" {
 		opts.Method = MethodAuto
 	}
@@ -120,13 +131,33 @@ func (o *Overlay) Restore(ctx context.Context, paths []string, opts RestoreOptio
 		r.progress(len(r.jobs), max(len(r.jobs), len(paths)))
 	}
 	r.finish(ctx)
-	results := make([]Result, 0, len(r.jobs))
-	for _, j := range r.jobs {
+	for i, j := range r.jobs {
+		r.reportKept(i, report)
 		if !j.hidden {
-			results = append(results, j.Result)
+			report(j.Result)
 		}
 	}
-	return results
+	r.reportKept(len(r.jobs), report)
+}
+
+// keptEntries are entries of a directory that were kept, between two jobs.
+type keptEntries struct {
+	after int // so many jobs
+	dir   string
+	names []byte // each with a NUL behind it
+}
+
+// reportKept reports what was kept after so many jobs.
+func (r *restorer) reportKept(after int, report func(Result)) {
+	for len(r.kept) > 0 && r.kept[0].after == after {
+		k := r.kept[0]
+		r.kept = r.kept[1:]
+		for len(k.names) > 0 {
+			var name string
+			name, k.names = cutName(k.names)
+			report(Result{Path: k.dir + "/" + name, Action: ActKeep, Status: StatusKept})
+		}
+	}
 }
 
 // finish does what was planned, and verifies it.
@@ -145,6 +176,7 @@ type restorer struct {
 	*Overlay
 	opts     RestoreOptions
 	jobs     []*job
+	kept     []keptEntries
 	restored map[string]bool   // clean paths whose entry was or will be brought back
 	byName   map[string][]*job // the same, by the last component
 	changed  map[string]*job   // by place in the upper: what this call changed there
@@ -153,6 +185,17 @@ type restorer struct {
 	beside   *int // see besideUpper
 	// parent is the directory that was looked up last: paths come in groups.
 	parent lookedUp
+}
+
+// lowRef names the lower entry under a job.
+type lowRef struct {
+	dir    place // the directory that it is in; it has the job's name
+	isDir  bool
+	linked bool // it has other names
+}
+
+func (e *lowerEntry) ref() *lowRef {
+	return &lowRef{dir: parentPlace(e.place), isDir: e.isDir(), linked: e.stat.Nlink > 1}
 }
 
 // progress reports that so many of the paths were looked at, which is as much
@@ -168,10 +211,10 @@ type job struct {
 	Result
 	parent string // directory part of Path
 	name   string
-	rel    string      // from the overlay's root; "" until it was needed
-	low    *lowerEntry // what lies under it, where that is known
-	orphan bool        // it is known that nothing does
-	isDir  bool        // the upper entry is a directory
+	rel    string  // from the overlay's root; "" until it was needed
+	low    *lowRef // what lies under it, where that is known
+	orphan bool    // it is known that nothing does
+	isDir  bool    // the upper entry is a directory
 	// throughUpper: the ioctl cannot do it, for the directory above is opaque
 	// until the flush.
 	throughUpper bool
@@ -320,7 +363,7 @@ func (r *restorer) planWhiteout(j *job) {
 		low, found, err := r.lowerOf(j)
 		j.orphan = err == nil && !found && r.sureOfLowers()
 		if err == nil && found {
-			j.low = &low
+			j.low = low.ref()
 		}
 	}
 	if j.orphan && r.opts.DryRun {
@@ -371,7 +414,7 @@ func (r *restorer) planDiscard(j *job, st ioctl.UpperState) {
 		return
 	}
 	if err == nil {
-		j.low = &low
+		j.low = low.ref()
 	}
 	if r.opts.Method != MethodRemount && r.askKernel() == contractCurrent {
 		r.intend(j, ActDiscard, MethodIoctl)

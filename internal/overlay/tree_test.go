@@ -174,6 +174,31 @@ func TestWalkMeetsABind(t *testing.T) {
 	})
 }
 
+// A bind over an opaque directory: that the directory itself is where its path
+// leads says nothing about what is in it.
+func TestWalkMeetsABindOverAnOpaqueDirectory(t *testing.T) {
+	onEach(t, func(t *testing.T, s *stage, opts RestoreOptions) {
+		s.fillLower("a/here/f", "b/own")
+		s.mount()
+		s.remove("a/here")
+		s.must(os.Mkdir(s.merged("a/here"), 0o755))
+		s.write("a/here/own", "mine")
+		s.write("b/own", "yours")
+		namespace.Mount(t, s.merged("b"), s.merged("a/here"), "", unix.MS_BIND, "")
+		opts.Recursive, opts.Discard = true, true
+
+		for _, r := range s.restore(opts, "a") {
+			if r.Path != s.merged("a/here") && r.Status != StatusFailed {
+				t.Errorf("%+v, want %s", r, StatusFailed)
+			}
+		}
+		s.wantContent("b/own", "yours")
+		if data, err := os.ReadFile(s.inUpper("a/here/own")); err != nil || string(data) != "mine" {
+			t.Errorf("what lies under the bind: %q, %v", data, err)
+		}
+	})
+}
+
 // Another file system is mounted inside the overlay.
 func TestMountInsideTheOverlay(t *testing.T) {
 	onEach(t, func(t *testing.T, s *stage, opts RestoreOptions) {

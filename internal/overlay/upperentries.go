@@ -2,7 +2,10 @@
 
 package overlay
 
-import "errors"
+import (
+	"errors"
+	"slices"
+)
 
 // UpperEntry is what the upper holds under a name of a merged directory.
 type UpperEntry struct {
@@ -27,11 +30,16 @@ func (o *Overlay) UpperEntries(dir string) (entries []UpperEntry, err error) {
 	if err != nil || !d.inUpper {
 		return nil, err
 	}
-	names, open, err := readUpper(layers, d)
+	open, err := layers.open(d)
 	if err != nil {
 		return nil, err
 	}
 	defer open.close()
+	names, err := readNames(open.upper)
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
 	for _, name := range names {
 		up, found, upErr := open.upperEntry(name)
 		_, hasLower, lowErr := open.lowerEntry(name)

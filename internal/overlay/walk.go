@@ -49,7 +49,7 @@ const heldMax = 4 << 20
 // node is a directory in a walk.
 type node struct {
 	parent *node
-	name   string   // "" for the top
+	name   string   // of the top, where it is in the upper; "" for the upper's root
 	only   []string // if not empty, only this path below it is of interest
 
 	// What is known of it from its parent: see compare.go.
@@ -95,6 +95,7 @@ type record struct {
 	image    uint8
 	fields   uint8
 	compared Compared
+	layer    uint16 // which of the image's directories has it, for a walk that asks
 }
 
 // isDirectory is the kind of a record that stands for a directory to walk; what
@@ -131,18 +132,18 @@ func (r *results) sort() {
 
 func (r *results) size() int { return 16*cap(r.recs) + cap(r.names) + 72*cap(r.extra) }
 
-// rel is the directory's path from the top of the walk's root.
+// rel is the directory's path from the root of the upper.
 func (n *node) rel() string {
-	if n.parent == nil {
-		return "."
-	}
 	length := -1
-	for at := n; at.parent != nil; at = at.parent {
+	for at := n; at != nil && at.name != ""; at = at.parent {
 		length += len(at.name) + 1
+	}
+	if length < 0 {
+		return "."
 	}
 	path := make([]byte, length)
 	end := length
-	for at := n; at.parent != nil; at = at.parent {
+	for at := n; at != nil && at.name != ""; at = at.parent {
 		end -= copy(path[end-len(at.name):], at.name)
 		if end > 0 {
 			end--
