@@ -10,7 +10,7 @@ bindir = $(DESTDIR)$(PREFIX)/bin
 datadir = $(DESTDIR)$(PREFIX)/share
 
 NAME := ovl-restore
-VERSION := $(shell git describe --always --dirty --tags 2>/dev/null || echo unknown)
+VERSION := $(shell cat .version 2>/dev/null || git describe --always --dirty --tags 2>/dev/null || echo unknown)
 # With the same flags everywhere, what one target compiled serves the others.
 STATIC = CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false'
 LEAN := build/lean/go.mod

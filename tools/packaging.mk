@@ -7,6 +7,12 @@
 SOURCE_DATE_EPOCH ?= $(shell cat .source-date 2>/dev/null || git log -1 --format=%ct 2>/dev/null || echo 0)
 export SOURCE_DATE_EPOCH
 
+# A release's tarball has the modules. go.sum says what has to be in them.
+ifneq ($(wildcard modules/.),)
+export GOPROXY := file://$(CURDIR)/modules
+export GOSUMDB := off
+endif
+
 # The manual and the completions are made from the commands, and in no
 # repository. So a new command needs nothing here: what it says of itself is its
 # page; man/sections/ovl-restore-COMMAND.8 adds files, examples and the like.
@@ -36,9 +42,28 @@ kernel-squash: ## each series of kernel patches as one patch
 check-kernel-squash:
 	tools/squash-patches.sh check $(KERNEL_SERIES)
 
+DIST := build/dist/$(NAME)-$(VERSION)
+.PHONY: dist sbom
+dist: ## build/dist/*.tar.xz: the sources, with what it takes to build them without a network
+	@mkdir -p $(dir $(DIST))
+	tools/dist.sh $(VERSION) $(SOURCE_DATE_EPOCH) $(DIST).tar.xz
+
+sbom: build ## build/dist/*.spdx.json: what is in the program, in SPDX
+	@mkdir -p $(dir $(DIST))
+	$(STATIC) go run ./dist/sbom build/$(NAME) $(VERSION) \
+		yocto/meta-ovl-restore/recipes-core/ovl-restore/ovl-restore-licenses.inc >$(DIST).spdx.json
+
 # What is made for others to install, tried without their tools.
 .PHONY: check-packaging
-check-packaging: build check-kernel-squash ## the Yocto recipe's build without BitBake, its on-device test, the squashed patches
+check-packaging: build check-kernel-squash dist sbom ## the tarball, the SBOM, the Yocto recipe's build without BitBake
+	tools/check-dist.sh $(DIST).tar.xz build/$(NAME)
 	tools/yocto-compile.sh
 	@[ "$$(id -u)" = 0 ] || { echo 'the on-device test mounts an overlay: run this as root' >&2; exit 1; }
 	PATH="$(CURDIR)/build:$$PATH" yocto/meta-ovl-restore/recipes-core/ovl-restore/files/run-ptest
+
+.PHONY: yocto-srcrev release-check
+yocto-srcrev: ## let the Yocto recipe fetch the commit that is checked out
+	sed -i 's/^SRCREV ?= .*/SRCREV ?= "'"$$(git rev-parse HEAD)"'"/' yocto/meta-ovl-restore/recipes-core/ovl-restore/ovl-restore_git.bb
+
+release-check: ## the checklist of a release
+	@tools/release-check.sh
