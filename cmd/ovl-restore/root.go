@@ -114,7 +114,7 @@ func newRoot(out *printer) *cobra.Command {
 		panic(err) // the flag above has another name: no test would pass
 	}
 	cmd.AddCommand(newStatus(out), newDiff(out), newCheck(out))
-	cmd.AddCommand(newReconcile(out), newBaseline(out), newPolicy(out))
+	cmd.AddCommand(newReconcile(out), newBaseline(out), newQueue(out), newPolicy(out), newResolve(out))
 	cmd.AddCommand(newCompletion())
 	cmd.SetHelpCommand(newHelp())
 	cmd.CompletionOptions.DisableDefaultCmd = true

@@ -101,6 +101,8 @@ func Decide(e Entry, choice Choice, opts Options) Decision {
 		return Decision{Keep, Edited}
 	case !n.Exists():
 		return Decision{Keep, Obsolete}
+	case u.Follows && n.Type == File: // the content is the image's, the rest the user's
+		return Decision{Keep, Edited}
 	}
 	return decideConflict(e, choice)
 }

@@ -122,6 +122,10 @@ func TestDecideComparesAll(t *testing.T) {
 	if got := Decide(Entry{Upper: follows, Base: old, New: newer}, ChooseKeep, Options{}); got != (Decision{Drop, Redundant}) {
 		t.Errorf("metacopy that the user did not change: got %v", got)
 	}
+	follows.Mode = 0o600
+	if got := Decide(Entry{Upper: follows, Base: old, New: newer}, ChooseImage, Options{}); got != (Decision{Keep, Edited}) {
+		t.Errorf("metacopy with another mode: got %v", got)
+	}
 }
 
 // Every pair of types in the upper and in the new image, for what the baseline

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ovl-restore/ovl-restore/internal/journal"
+	"github.com/ovl-restore/ovl-restore/internal/overlay"
 	"github.com/ovl-restore/ovl-restore/internal/pkglist"
 )
 
@@ -29,7 +30,16 @@ type queued struct {
 // Enqueue asks for entries of the image, by their paths from the overlay's root,
 // or for all of a package, to be restored by the next run. The request is on disk
 // when it returns.
-func Enqueue(store *journal.Store, rels []string, pkg string) error {
+func Enqueue(t *Target, rels []string, pkg string, open func(*overlay.Layer) (*journal.Store, error)) (err error) {
+	layers, err := t.layers()
+	if err != nil {
+		return err
+	}
+	store, err := open(layers.Upper())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
 	q := queued{Package: pkg}
 	for _, rel := range rels {
 		q.Paths = append(q.Paths, []byte(rel))

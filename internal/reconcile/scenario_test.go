@@ -3,11 +3,15 @@
 package reconcile
 
 import (
+	"maps"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/ovl-restore/ovl-restore/test/namespace"
 )
 
 // The images of a device, and what its user does: one file for each row of the
@@ -156,8 +160,25 @@ var afterV2 = tree{
 	"var/lib/new":           "new 2 x=attribute",
 }
 
-func TestUpdate(t *testing.T) {
-	s := newStage(t)
+// variants are the mounts that a scenario runs on.
+func variants(t *testing.T, run func(t *testing.T, s *stage)) {
+	t.Helper()
+	all := map[string][]string{"default": nil}
+	if namespace.Privileged() {
+		all["index"] = []string{"index=on"}
+		all["redirect"] = []string{"index=on", "redirect_dir=on"}
+		all["metacopy"] = []string{"redirect_dir=on", "metacopy=on"}
+		all["userxattr"] = []string{"userxattr"}
+	}
+	for name, options := range all {
+		t.Run(name, func(t *testing.T) { run(t, newStage(t, options...)) })
+	}
+}
+
+func TestUpdate(t *testing.T) { variants(t, testUpdate) }
+
+func testUpdate(t *testing.T, s *stage) {
+	t.Helper()
 	s.image("1", imageV1)
 	s.image("2", imageV2)
 	s.boot("1")
@@ -176,7 +197,12 @@ func TestUpdate(t *testing.T) {
 		t.Errorf("a dry run changed something:\n%s", diff)
 	}
 	report := s.run(nil)
-	s.want("after the update", afterV2)
+	want := maps.Clone(afterV2)
+	if slices.Contains(s.options, "metacopy=on") { // the user's mode on the image's content
+		want["etc/chmod"] = "chmod 2 mode=0600"
+		delete(want, "etc/chmod.ovl-new")
+	}
+	s.want("after the update", want)
 	if len(dry.Results) != len(report.Results) {
 		t.Errorf("planned %d, done %d", len(dry.Results), len(report.Results))
 	}
@@ -189,5 +215,5 @@ func TestUpdate(t *testing.T) {
 	if again.Outcome != Unchanged || len(again.Results) != 0 {
 		t.Errorf("the second run: %+v", again)
 	}
-	s.want("after the second run", afterV2)
+	s.want("after the second run", want)
 }

@@ -117,6 +117,7 @@ type stage struct {
 	*namespace.Overlay
 	images  map[string]string // directories, by version
 	options []string          // of the mount
+	booted  string
 	method  overlay.Method
 }
 
@@ -135,17 +136,36 @@ func (s *stage) image(version string, tr tree) {
 	s.images[version] = dir
 }
 
-// boot mounts the overlay with an image.
+// boot mounts the overlay with an image. It is moved into the one directory that
+// is the lower: with an index, the kernel mounts no other, as it knows the root of
+// every squashfs by one inode.
 func (s *stage) boot(version string) {
 	s.t.Helper()
-	s.Mount(s.t, append([]string{"lowerdir=" + s.images[version]}, s.options...)...)
+	s.booted = version
+	moveAll(s.t, s.images[version], s.Lower)
+	s.Mount(s.t, s.options...)
 }
 
 // update is the reboot into another image.
 func (s *stage) update(version string) {
 	s.t.Helper()
-	s.Unmount(s.t)
+	s.shutDown()
 	s.boot(version)
+}
+
+func (s *stage) shutDown() {
+	s.t.Helper()
+	s.Unmount(s.t)
+	moveAll(s.t, s.Lower, s.images[s.booted])
+}
+
+func moveAll(t *testing.T, from, to string) {
+	t.Helper()
+	entries, err := os.ReadDir(from)
+	must(t, err)
+	for _, e := range entries {
+		must(t, os.Rename(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())))
+	}
 }
 
 func (s *stage) target() (*Target, func()) {
