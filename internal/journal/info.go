@@ -23,6 +23,8 @@ const (
 	StateOpen   State = "open"
 	StateDone   State = "done"
 	StateUndone State = "undone" // all of it
+	// StateRolledBack: it was cut off, and Resume undid what it had done.
+	StateRolledBack State = "rolled-back"
 )
 
 // Info is what a store knows of a transaction.
@@ -32,28 +34,33 @@ type Info struct {
 	Began   time.Time // by the clock of the device, which may have gone back since
 	State   State
 	Entries int   // what it did
+	Undone  int   // how much of that was undone
 	Bytes   int64 // the room that it takes
 }
 
 // Transactions lists the transactions, the newest first.
 func (s *Store) Transactions() ([]Info, error) {
-	all, err := openAt(s.dir, "tx", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
+	ids, err := s.ids()
 	if err != nil {
-		return nil, fmt.Errorf("read the store %q: %w", s.path, err)
-	}
-	defer func() { _ = all.Close() }()
-	ids, err := readIDs(all)
-	if err != nil {
-		return nil, fmt.Errorf("read the store %q: %w", s.path, err)
+		return nil, err
 	}
 	infos := make([]Info, 0, len(ids))
+	undone := map[string]map[int]bool{}
 	for _, id := range ids {
-		info, err := readInfo(all, id)
+		l, err := s.openLogged(id)
 		if errors.Is(err, os.ErrNotExist) {
 			continue // pruned since
+		}
+		var info Info
+		if err == nil {
+			info = l.info(id)
+			l.undoes(undone) // those that undo a transaction are newer than it
+			info.Undone = len(undone[id])
+			if info.State == StateDone && info.Undone > 0 && !l.outstanding(undone[id]) {
+				info.State = StateUndone
+			}
+			info.Bytes, err = room(l.dir, ".")
+			_ = l.close() // it was only read
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read the transaction %s in %q: %w", id, s.path, err)
@@ -63,33 +70,77 @@ func (s *Store) Transactions() ([]Info, error) {
 	return infos, nil
 }
 
+// outstanding says whether there is something left to undo. What was logged, and
+// then could not be dropped, has no backup.
+func (l *logged) outstanding(undone map[int]bool) bool {
+	for i, r := range l.lines {
+		switch {
+		case !r.Op.isStep() || undone[i]:
+		case r.Op == OpLink, r.Op == OpMove:
+			if _, kept := l.kept(r.N); kept {
+				return true
+			}
+		default:
+			return true
+		}
+	}
+	return false
+}
+
+// kept is the backup of that number.
+func (l *logged) kept(n int) (st unix.Stat_t, kept bool) {
+	if l.backup == nil {
+		return st, false
+	}
+	st, err := lstatAt(l.backup, strconv.Itoa(n))
+	return st, err == nil
+}
+
+// ids lists the transactions, the newest first.
+func (s *Store) ids() ([]string, error) {
+	all, err := openAt(s.dir, "tx", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	var ids []string
+	if err == nil {
+		ids, err = readIDs(all)
+		_ = all.Close() // it was only read
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the store %q: %w", s.path, err)
+	}
+	return ids, nil
+}
+
 // Entry is one thing that a transaction did.
 type Entry struct {
 	Op     Op
 	What   string // of OpNote
 	Path   string // from the overlay's root
 	Backup string // where an entry that was dropped is kept
+	Undone bool
 }
 
 // Entries lists what a transaction did, in that order. The error is
 // os.ErrNotExist for one that is not there.
 func (s *Store) Entries(id string) ([]Entry, error) {
-	dir, err := s.openTx(id)
+	l, err := s.openLogged(id)
 	if err != nil {
 		return nil, fmt.Errorf("read the transaction %s in %q: %w", id, s.path, err)
 	}
-	defer func() { _ = dir.Close() }()
-	log, err := readLog(dir)
+	defer func() { _ = l.close() }()
+	undone, err := s.undoneBy()
 	if err != nil {
-		return nil, fmt.Errorf("read the transaction %s in %q: %w", id, s.path, err)
+		return nil, err
 	}
 	var entries []Entry
-	for _, r := range log {
-		if r.Op == OpBegin || r.Op == OpDone {
+	for i, r := range l.lines {
+		if !r.Op.isStep() {
 			continue
 		}
-		e := Entry{Op: r.Op, What: r.What, Path: r.rel()}
-		if r.N > 0 {
+		e := Entry{Op: r.Op, What: r.What, Path: r.rel(), Undone: undone[id][i]}
+		if r.N > 0 && r.Op != OpPut {
 			e.Backup = filepath.Join(s.path, "tx", id, "backup", strconv.Itoa(r.N))
 		}
 		entries = append(entries, e)
@@ -110,32 +161,25 @@ func (s *Store) openTx(id string) (*os.File, error) {
 	return openAt(all, id, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 }
 
-func readInfo(all *os.File, id string) (Info, error) {
-	dir, err := openAt(all, id, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return Info{}, err
-	}
-	defer func() { _ = dir.Close() }()
-	log, err := readLog(dir)
-	if err != nil {
-		return Info{}, err
-	}
+// info is what the log says.
+func (l *logged) info(id string) Info {
 	info := Info{ID: id, State: StateOpen}
-	for _, r := range log {
-		switch r.Op {
-		case OpBegin:
+	for _, r := range l.lines {
+		switch {
+		case r.Op == OpBegin:
 			info.Began = r.Time
 			if r.Intent != nil {
 				info.Intent = *r.Intent
 			}
-		case OpDone:
+		case r.Op == OpDone:
 			info.State = StateDone
-		default:
+		case r.Op == OpBack:
+			info.State = StateRolledBack
+		case r.Op.isStep():
 			info.Entries++
 		}
 	}
-	info.Bytes, err = room("/proc/self/fd/" + strconv.Itoa(int(dir.Fd())))
-	return info, err
+	return info
 }
 
 // readIDs lists the transactions below tx/, the newest first.

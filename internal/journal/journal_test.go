@@ -15,10 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ovl-restore/ovl-restore/internal/overlay"
+	"github.com/ovl-restore/ovl-restore/test/faultpoint"
 	"github.com/ovl-restore/ovl-restore/test/namespace"
 )
 
-func TestMain(m *testing.M) { namespace.Main(m) }
+func TestMain(m *testing.M) {
+	faultpoint.Main(scenarios)
+	namespace.Main(m)
+}
 
 var _ overlay.Keeper = (*Tx)(nil)
 

@@ -25,8 +25,23 @@ const (
 	OpMove    Op = "move"    // an upper entry is taken away into the backup
 	OpNote    Op = "note"    // something without an entry of its own is dropped: see What
 	OpCreated Op = "created" // an entry is made that was not there
+	OpAttr    Op = "attr"    // attributes of an entry are changed: Attr is what they were
+	OpPut     Op = "put"     // by undo: an entry of another backup is put back
+	OpSet     Op = "set"     // by undo: what a note told of is put back
+	OpMade    Op = "made"    // no operation: how something that was made looks at the end
+	OpBack    Op = "back"    // the end of one that was rolled back
 	OpDone    Op = "done"
 )
+
+// isStep says whether a line tells of something that was done to the upper.
+func (op Op) isStep() bool {
+	switch op {
+	case OpBegin, OpMade, OpBack, OpDone:
+		return false
+	default:
+		return true
+	}
+}
 
 // record is one line of log.jsonl.
 type record struct {
@@ -37,6 +52,11 @@ type record struct {
 	What   string    `json:"what,omitempty"`   // of a note: opaque, whiteout, impure
 	Path   string    `json:"path,omitempty"`   // from the overlay's root
 	Bytes  []byte    `json:"bytes,omitempty"`  // the path where it is not UTF-8 (base64)
+	// Of an undo, and of made: which line it is about, from 0, in which log.
+	Tx   string      `json:"tx,omitempty"` // "" for its own
+	I    int         `json:"i,omitempty"`
+	Is   *identity   `json:"is,omitempty"`
+	Attr *attributes `json:"attr,omitempty"`
 }
 
 // withPath names an entry by its path from the overlay's root.

@@ -104,12 +104,14 @@ func closeAll(files ...*os.File) error {
 	return errors.Join(errs...)
 }
 
-func duplicate(f *os.File) (*os.File, error) {
-	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+func duplicate(f *os.File) (*os.File, error) { return duplicateFD(int(f.Fd())) }
+
+func duplicateFD(fd int) (*os.File, error) {
+	again, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
-	return os.NewFile(uintptr(fd), f.Name()), nil
+	return os.NewFile(uintptr(again), "directory"), nil
 }
 
 func (s *Store) takeLock() error {

@@ -9,10 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -43,17 +42,22 @@ func Summarize(upper *os.File, path string) (Summary, error) {
 		return s, fmt.Errorf("open the store: %w", err)
 	}
 	defer func() { _ = dir.Close() }()
-	// Through the descriptor: the path may lead elsewhere by now.
-	root := "/proc/self/fd/" + strconv.Itoa(int(dir.Fd())) + "/tx"
-	ids, err := os.ReadDir(root)
+	// Through descriptors: the path may lead elsewhere by now.
+	all, err := openAt(dir, "tx", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return s, nil
 	}
 	if err != nil {
 		return s, fmt.Errorf("read the store: %w", err)
 	}
+	defer func() { _ = all.Close() }()
+	root := procPath(all, "")
+	ids, err := all.ReadDir(-1)
+	if err != nil {
+		return s, fmt.Errorf("read the store: %w", err)
+	}
 	for _, id := range ids {
-		if !id.IsDir() {
+		if !id.IsDir() || strings.HasPrefix(id.Name(), ".") {
 			continue
 		}
 		s.Transactions++
@@ -67,7 +71,7 @@ func Summarize(upper *os.File, path string) (Summary, error) {
 		if began.After(s.Newest) {
 			s.Newest = began
 		}
-		n, err := room(filepath.Join(root, id.Name()))
+		n, err := room(all, id.Name())
 		if err != nil {
 			return s, fmt.Errorf("measure the transaction %s: %w", id.Name(), err)
 		}
@@ -91,7 +95,7 @@ func beganAndDone(path string) (began time.Time, done bool) {
 			if began.IsZero() {
 				began = rec.Time
 			}
-			done = done || rec.Op == "done"
+			done = done || rec.Op == OpDone || rec.Op == OpBack
 		}
 		if err != nil {
 			if !errors.Is(err, io.EOF) {
@@ -100,26 +104,4 @@ func beganAndDone(path string) (began time.Time, done bool) {
 			return began, done
 		}
 	}
-}
-
-// room is what a tree takes on disk. A backup that is a link to what is still in
-// the upper takes none of its own.
-func room(dir string) (total int64, err error) {
-	err = filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		var st unix.Stat_t
-		if err := unix.Lstat(path, &st); err != nil {
-			return err
-		}
-		if st.Mode&unix.S_IFMT == unix.S_IFDIR || st.Nlink == 1 {
-			total += st.Blocks * 512
-		}
-		return nil
-	})
-	if errors.Is(err, os.ErrNotExist) { // pruned since
-		err = nil
-	}
-	return total, err
 }

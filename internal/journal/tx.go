@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ovl-restore/ovl-restore/internal/overlay"
 )
 
 // Kind is why a transaction was made.
@@ -44,7 +46,19 @@ type Tx struct {
 	log    *os.File
 	backup *os.File
 	kept   int
-	size   int64 // of the log
+	lines  int   // of the log
+	size   int64 // of it
+	// reserved is the room that the log has on disk.
+	reserved int64
+	made     []madeEntry
+	links    map[int]string // hard links that were kept, by their number: the paths
+}
+
+// madeEntry is something that exists because of the transaction.
+type madeEntry struct {
+	line int
+	op   Op
+	rel  string
 }
 
 // Begin starts a transaction.
@@ -100,7 +114,11 @@ func (tx *Tx) create(all *os.File, intent Intent) error {
 // Link keeps a hard link of dirfd/name, which is at rel from the overlay's root.
 // The link is on disk when Link returns.
 func (tx *Tx) Link(dirfd int, name, rel string) (where string, err error) {
-	return tx.keep(OpLink, rel, func(backup int, n string) error {
+	if tx.links == nil {
+		tx.links = map[int]string{}
+	}
+	tx.links[tx.kept+1] = rel
+	return tx.keep(record{Op: OpLink}.withPath(rel), func(backup int, n string) error {
 		return unix.Linkat(dirfd, name, backup, n, 0)
 	})
 }
@@ -109,7 +127,7 @@ func (tx *Tx) Link(dirfd int, name, rel string) (where string, err error) {
 // The move is on disk when Move returns. An error with where set says that the
 // entry was moved there, but is perhaps not on disk yet.
 func (tx *Tx) Move(dirfd int, name, rel string) (where string, err error) {
-	return tx.keep(OpMove, rel, func(backup int, n string) error {
+	return tx.keep(record{Op: OpMove}.withPath(rel), func(backup int, n string) error {
 		return unix.Renameat(dirfd, name, backup, n)
 	})
 }
@@ -126,6 +144,21 @@ func (tx *Tx) Created(rel string) error {
 	return tx.tell(record{Op: OpCreated}.withPath(rel))
 }
 
+// Attributes records that the attributes of dirfd/name are about to be changed.
+// What they are is kept, but for the overlay's own extended attributes.
+func (tx *Tx) Attributes(dirfd int, name, rel string) error {
+	dir, err := duplicateFD(dirfd)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dir.Close() }()
+	a, err := readAttributes(dir, name)
+	if err != nil {
+		return fmt.Errorf("read the attributes, to keep them: %w", err)
+	}
+	return tx.tell(record{Op: OpAttr, Attr: a.withoutOverlays()}.withPath(rel))
+}
+
 func (tx *Tx) tell(r record) error {
 	if err := tx.write(r); err != nil {
 		return fmt.Errorf("note in the transaction %s: %w", tx.ID, err)
@@ -133,11 +166,12 @@ func (tx *Tx) tell(r record) error {
 	return nil
 }
 
-func (tx *Tx) keep(op Op, rel string, do func(backup int, n string) error) (string, error) {
+func (tx *Tx) keep(r record, do func(backup int, n string) error) (string, error) {
 	tx.kept++ // also where it then fails: a number in the log means one attempt
 	n := tx.kept
 	where := filepath.Join(tx.store.path, "tx", tx.ID, "backup", strconv.Itoa(n))
-	err := tx.write(record{Op: op, N: n}.withPath(rel))
+	r.N = n
+	err := tx.write(r)
 	if err == nil {
 		err = do(int(tx.backup.Fd()), strconv.Itoa(n))
 	}
@@ -152,24 +186,132 @@ func (tx *Tx) keep(op Op, rel string, do func(backup int, n string) error) (stri
 
 // Done ends the transaction and closes it.
 func (tx *Tx) Done() error {
-	return errors.Join(tx.write(record{Op: OpDone}), tx.close())
+	err := tx.removeLinks()
+	if err == nil {
+		err = tx.recordMade()
+	}
+	if err == nil {
+		err = tx.write(record{Op: OpDone})
+	}
+	return errors.Join(err, tx.close())
+}
+
+// removeLinks removes the links of what was not dropped after all.
+func (tx *Tx) removeLinks() error {
+	for n, rel := range tx.links {
+		name := strconv.Itoa(n)
+		kept, err := lstatAt(tx.backup, name)
+		if errors.Is(err, unix.ENOENT) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		parent, base := split(rel)
+		dir, err := overlay.OpenBeneath(tx.store.upper, parent, unix.O_PATH|unix.O_DIRECTORY)
+		if err != nil {
+			continue // it is gone with its directory
+		}
+		st, err := lstatAt(dir, base)
+		_ = dir.Close() // it was only read
+		if err == nil && st.Dev == kept.Dev && st.Ino == kept.Ino {
+			if err := unix.Unlinkat(int(tx.backup.Fd()), name, 0); err != nil {
+				return fmt.Errorf("remove the link of what was not dropped: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// recordMade records how what was made looks, so that undo knows it again.
+func (tx *Tx) recordMade() error {
+	for _, m := range tx.made {
+		r := record{Op: OpMade, I: m.line}
+		dir, name := split(m.rel)
+		d, err := overlay.OpenBeneath(tx.store.upper, dir, unix.O_RDONLY|unix.O_DIRECTORY)
+		if err == nil {
+			var id identity
+			id, err = m.identify(d, name)
+			r.Is = &id
+			_ = d.Close() // it was only read
+		}
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+			continue // it was not made, or is gone already
+		}
+		if err == nil {
+			err = tx.append(r)
+		}
+		if err != nil {
+			return fmt.Errorf("look at what the transaction %s made: %w", tx.ID, err)
+		}
+	}
+	return nil
+}
+
+func (m *madeEntry) identify(dir *os.File, name string) (identity, error) {
+	if m.op != OpAttr {
+		return identify(dir, name)
+	}
+	a, err := readAttributes(dir, name)
+	if err != nil {
+		return identity{}, err
+	}
+	st, err := lstatAt(dir, name)
+	return identity{Ino: st.Ino, Mode: st.Mode, Sum: a.withoutOverlays().sum()}, err
 }
 
 func (tx *Tx) close() error { return closeAll(tx.log, tx.backup) }
 
 // write appends a line and waits until it is on disk.
 func (tx *Tx) write(r record) error {
+	if err := tx.append(r); err != nil {
+		return err
+	}
+	return tx.log.Sync()
+}
+
+func (tx *Tx) append(r record) error {
 	r.Time = time.Now().UTC()
 	line, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
 	line = append(line, '\n')
+	if r.Op != OpDone && r.Op != OpMade {
+		if err := tx.reserve(int64(len(line))); err != nil {
+			return err
+		}
+	}
 	if _, err := tx.log.Write(line); err != nil {
 		// A disk that is full may have taken half of it, which the next line
 		// would be appended to.
 		return errors.Join(err, tx.log.Truncate(tx.size))
 	}
 	tx.size += int64(len(line))
-	return tx.log.Sync()
+	if r.Op == OpCreated || r.Op == OpPut || r.Op == OpAttr {
+		tx.made = append(tx.made, madeEntry{tx.lines, r.Op, r.rel()})
+	}
+	tx.lines++
+	return nil
+}
+
+// reserve makes sure that there will be room for the end of the log, too: on a
+// disk that fills up meanwhile, a transaction without it would be taken for one
+// that a crash cut off. Where a file system cannot tell, it is left to luck.
+func (tx *Tx) reserve(n int64) error {
+	const end, chunk = 512, 4 << 10
+	need := tx.size + n + end + int64(len(tx.made)+1)*end/2
+	if need <= tx.reserved {
+		return nil
+	}
+	size := (need + chunk - 1) / chunk * chunk
+	err := unix.Fallocate(int(tx.log.Fd()), unix.FALLOC_FL_KEEP_SIZE, 0, size)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("reserve room for the log: %w", err)
+	}
+	tx.reserved = size
+	return nil
 }

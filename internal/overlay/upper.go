@@ -222,12 +222,11 @@ func (o *Overlay) prove(layer *Layer) error {
 		return err
 	}
 	defer closeFD(root)
-	name := tempName()
-	fd, err := unix.Openat(o.fd(), name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
+	name, fd, err := o.makeProbe()
 	if err != nil {
 		return errNotProbed{fmt.Errorf("make an entry in %q, to prove the upper layer: %w", o.Mount.Point, err)}
 	}
-	closeFD(fd)
+	defer closeFD(fd)
 	_, seen := lstatAt(root, name)
 	if err := unix.Unlinkat(o.fd(), name, 0); err != nil {
 		return errNotProbed{fmt.Errorf("remove %q from %q again: %w", name, o.Mount.Point, err)}
@@ -239,5 +238,52 @@ func (o *Overlay) prove(layer *Layer) error {
 		return errNoProbe
 	}
 	layer.Sure = Proven
+	return nil
+}
+
+// makeProbe makes an empty file in the overlay, and locks it, so that another run
+// can tell it from one that a crash has left.
+func (o *Overlay) makeProbe() (name string, fd int, err error) {
+	for range 3 {
+		name = tempName()
+		fd, err = unix.Openat(o.fd(), name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
+		if err != nil {
+			return "", -1, err
+		}
+		if err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err == nil {
+			return name, fd, nil
+		}
+		closeFD(fd)
+		_ = unix.Unlinkat(o.fd(), name, 0) // another run was faster, and took it for a stray
+	}
+	return "", -1, err
+}
+
+// removeStrays removes the probes that crashes have left.
+func (o *Overlay) removeStrays() error {
+	names, err := readNames(o.fd())
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !strings.HasPrefix(name, tempPrefix) {
+			continue
+		}
+		st, err := lstatAt(o.fd(), name)
+		if err != nil || st.Mode != unix.S_IFREG|0o600 || st.Size != 0 {
+			continue
+		}
+		fd, err := unix.Openat(o.fd(), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		if err != nil {
+			continue
+		}
+		if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) == nil {
+			err = unix.Unlinkat(o.fd(), name, 0)
+		}
+		closeFD(fd)
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+	}
 	return nil
 }

@@ -46,13 +46,22 @@ func (s Stop) String() string {
 // Fault is what happens at the call.
 type Fault struct {
 	errno unix.Errno // 0: the program is killed
+	every int
 }
 
 // Kill kills the program before the call.
 var Kill = Fault{}
 
 // Fail lets the call fail with an errno, and the program go on.
-func Fail(errno unix.Errno) Fault { return Fault{errno} }
+func Fail(errno unix.Errno) Fault { return Fault{errno: errno} }
+
+// Every makes a sweep go on by n calls at a time, for a test that has to be short.
+func (f Fault) Every(n int) Fault {
+	f.every = n
+	return f
+}
+
+func (f Fault) kills() bool { return f.errno == 0 }
 
 // Program is what to run.
 type Program struct {
@@ -187,7 +196,7 @@ func (t *tracer) trace() (Stop, error) {
 
 func (t *tracer) ended(status unix.WaitStatus) (Stop, error) {
 	switch {
-	case status.Signaled() && t.stop.N > 0 && t.fault == Kill:
+	case status.Signaled() && t.stop.N > 0 && t.fault.kills():
 	case status.Exited():
 		t.stop.Exit = status.ExitStatus()
 	default:
@@ -234,7 +243,7 @@ func (t *tracer) call(tid int) error {
 		return nil
 	}
 	t.stop.N, t.stop.Call = t.seen, name
-	if t.fault == Kill {
+	if t.fault.kills() {
 		return unix.Kill(t.pid, unix.SIGKILL)
 	}
 	t.failing = tid

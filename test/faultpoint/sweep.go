@@ -17,10 +17,10 @@ type Scenario struct {
 
 // Sweep runs a scenario once for each call of its program that changes
 // something, with the fault at that call, and at last without; it returns how
-// many calls there were. prepare sets up a new scenario each time.
+// many calls there were, at most. prepare sets up a new scenario each time.
 func Sweep(t *testing.T, fault Fault, prepare func(t *testing.T) Scenario) int {
 	t.Helper()
-	for n := 1; ; n++ {
+	for n := 1; ; n += max(1, fault.every) {
 		ended := false
 		if !t.Run(stepName(n), func(t *testing.T) {
 			s := prepare(t)
