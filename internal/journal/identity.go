@@ -49,7 +49,7 @@ func addNode(sum hash.Hash, n *node) {
 		size = 0 // what it is differs by file system
 	}
 	for _, v := range []uint64{
-		st.Ino, uint64(st.Mode), uint64(st.Rdev), size, uint64(st.Uid)<<32 | uint64(st.Gid),
+		st.Ino, uint64(st.Mode), st.Rdev, size, uint64(st.Uid)<<32 | uint64(st.Gid),
 		uint64(unix.TimespecToNsec(st.Mtim)), uint64(unix.TimespecToNsec(st.Ctim)),
 	} {
 		add(v)

@@ -25,8 +25,7 @@ func removeTree(dir *os.File, name string) error {
 	if err != nil {
 		return err
 	}
-	err = emptyTree(top)
-	if err = errors.Join(err, top.Close()); err != nil {
+	if err := errors.Join(emptyTree(top), top.Close()); err != nil {
 		return err
 	}
 	return unix.Unlinkat(int(dir.Fd()), name, unix.AT_REMOVEDIR)

@@ -73,14 +73,6 @@ func worked(t testing.TB) *stage {
 // everything is what worked changed, as paths for Restore.
 func everything(merged string) []string { return []string{merged} }
 
-func (s *stage) open() *overlay.Overlay {
-	s.t.Helper()
-	o, err := overlay.Open(s.Merged, overlay.Options{})
-	s.must(err)
-	s.t.Cleanup(func() { s.must(o.Close()) })
-	return o
-}
-
 // drop drops everything, as restore --recursive --discard does, in one
 // transaction.
 func drop(merged string) (id string, err error) {
@@ -135,9 +127,9 @@ func withSite(merged string, do func(*Store, *overlay.Site) error) (err error) {
 // undo undoes a transaction and fails where a path does.
 func undo(merged, id string, paths ...string) error {
 	return withSite(merged, func(s *Store, site *overlay.Site) error {
-		results, err := s.Undo(context.Background(), site, id, UndoOptions{Paths: paths})
+		done, err := s.Undo(context.Background(), site, id, UndoOptions{Paths: paths})
 		errs := []error{err}
-		for _, r := range results {
+		for _, r := range done.Results {
 			if r.Err != nil {
 				errs = append(errs, fmt.Errorf("%q: %w", r.Path, r.Err))
 			}

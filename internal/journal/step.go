@@ -164,15 +164,15 @@ func (v *inverter) invert(i int) (Action, error) {
 		return v.takeAway(p)
 	case OpAttr:
 		return v.attributes(p)
-	case OpNote, OpSet:
+	default: // OpNote, OpSet
 		switch r.What {
 		case "whiteout":
 			return v.whiteout(p)
 		case "opaque":
 			return v.opaque(p)
 		}
+		return ActNone, nil // a mark that does no harm
 	}
-	return ActNone, nil // a mark that does no harm
 }
 
 // noParent is for an entry whose directory the upper does not have.

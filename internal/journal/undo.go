@@ -32,6 +32,12 @@ type Result struct {
 	Err    error          // set for the last two
 }
 
+// Undone is what Undo did.
+type Undone struct {
+	Tx      string // the transaction that it was; "" where there was nothing to do
+	Results []Result
+}
+
 // Reasons why a transaction cannot be undone.
 var (
 	// ErrRolledBack: it was interrupted, and what it did was undone then.
@@ -49,40 +55,41 @@ var (
 // *ChangedError and stays; the others are undone. The undo is a transaction of its
 // own, so that it can be undone. The error is os.ErrNotExist for a transaction
 // that is not there, ErrRolledBack, ErrOpen, or that of Site.Prove.
-func (s *Store) Undo(ctx context.Context, site *overlay.Site, id string, opts UndoOptions) (results []Result, err error) {
+func (s *Store) Undo(ctx context.Context, site *overlay.Site, id string, opts UndoOptions) (done Undone, err error) {
 	if s.lock == nil && !opts.DryRun {
-		return nil, ErrNotLocked
+		return done, ErrNotLocked
 	}
 	l, err := s.openLogged(id)
 	if err != nil {
-		return nil, fmt.Errorf("read the transaction %s in %q: %w", id, s.path, err)
+		return done, fmt.Errorf("read the transaction %s in %q: %w", id, s.path, err)
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
 	switch {
 	case l.has(OpBack):
-		return nil, ErrRolledBack
+		return done, ErrRolledBack
 	case !l.has(OpDone):
-		return nil, ErrOpen
+		return done, ErrOpen
 	}
 	undone, err := s.undoneBy()
 	if err != nil {
-		return nil, err
+		return done, err
 	}
 	if !opts.DryRun {
 		if err := site.Prove(); err != nil {
-			return nil, err
+			return done, err
 		}
 	}
 	v := &inverter{store: s, site: site, of: l, dry: opts.DryRun, has: map[string]bool{}, lacks: map[string]bool{}}
 	v.begin = func() (*Tx, error) {
 		return s.Begin(Intent{Kind: KindUndo, Overlay: site.Name, Undoes: id, Note: opts.Note})
 	}
-	results = v.run(ctx, selected{opts.Paths, undone[id]})
+	done.Results = v.run(ctx, selected{opts.Paths, undone[id]})
 	if v.tx != nil {
-		settle(site, nil, results)
+		done.Tx = v.tx.ID
+		settle(site, nil, done.Results)
 		err = v.tx.Done()
 	}
-	return results, err
+	return done, err
 }
 
 // selected are the lines to undo.
@@ -95,12 +102,7 @@ func (sel selected) has(i int, r *record) bool {
 	if !r.Op.isStep() || sel.undone[i] {
 		return false
 	}
-	for _, p := range sel.paths {
-		if isAtOrBelow(r.rel(), p) {
-			return true
-		}
-	}
-	return len(sel.paths) == 0
+	return isAtOrBelowAny(r.rel(), sel.paths)
 }
 
 func isAtOrBelow(rel, dir string) bool {

@@ -87,8 +87,8 @@ func TestUndoRefusesWhatChanged(t *testing.T) {
 	s.must(os.Remove(s.merged("mode")))
 	var failed []string
 	s.must(withSite(s.Merged, func(store *Store, site *overlay.Site) error {
-		results, err := store.Undo(context.Background(), site, id, UndoOptions{})
-		for _, r := range results {
+		done, err := store.Undo(context.Background(), site, id, UndoOptions{})
+		for _, r := range done.Results {
 			if r.Err == nil {
 				continue
 			}
@@ -142,8 +142,8 @@ func TestUndoDryRun(t *testing.T) {
 	all := picture(t, s.Upper+Suffix)
 	run := func(dry bool) (said []string) {
 		s.must(withSite(s.Merged, func(store *Store, site *overlay.Site) error {
-			results, err := store.Undo(context.Background(), site, id, UndoOptions{DryRun: dry})
-			for _, r := range results {
+			done, err := store.Undo(context.Background(), site, id, UndoOptions{DryRun: dry})
+			for _, r := range done.Results {
 				if want := (map[bool]overlay.Status{true: overlay.StatusPlanned, false: overlay.StatusDone}[dry]); r.Err == nil && r.Status != want {
 					t.Errorf("%+v", r)
 				}
