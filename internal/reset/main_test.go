@@ -13,10 +13,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ovl-restore/ovl-restore/test/faultpoint"
 	"github.com/ovl-restore/ovl-restore/test/namespace"
 )
 
-func TestMain(m *testing.M) { namespace.Main(m) }
+func TestMain(m *testing.M) {
+	faultpoint.Main(scenarios)
+	namespace.Main(m)
+}
 
 // device is an overlay that tests use, reset and look at.
 type device struct {

@@ -83,6 +83,8 @@ func Request(places []*Place, order *Order) error {
 		}
 	}
 	if err := writeFile(at.dir, fileRequest, order.encode()); err != nil {
+		// Who is told that it failed must not be surprised by a reset.
+		_ = unix.Unlinkat(int(at.dir.Fd()), fileRequest, 0)
 		return fmt.Errorf("write the request %q: %w", at.path(fileRequest), err)
 	}
 	for _, s := range found {

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reset
+
+import (
+	"context"
+	"maps"
+	"math/rand/v2"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/ovl-restore/ovl-restore/test/faultpoint"
+)
+
+// scenarios are what is stopped at each system call, on the overlays whose
+// directories are the arguments.
+var scenarios = map[string]func(dirs []string) error{
+	"request": func(dirs []string) error {
+		return withPlaces(dirs, func(places []*Place) error {
+			return Request(places, &Order{By: "sweep", Keep: crashKeep})
+		})
+	},
+	"perform": func(dirs []string) error {
+		return withPlaces(dirs, func(places []*Place) error {
+			_, err := Perform(places, PerformOptions{})
+			return err
+		})
+	},
+	"command line": func(dirs []string) error {
+		return withPlaces(dirs, func(places []*Place) error {
+			_, err := Perform(places, PerformOptions{CommandLine: true, Order: func() (*Order, error) {
+				return &Order{By: "sweep", Keep: crashKeep}, nil
+			}})
+			return err
+		})
+	},
+	"cleanup": func(dirs []string) error {
+		return withPlaces(dirs, func(places []*Place) error {
+			_, err := Cleanup(context.Background(), places, CleanupOptions{})
+			return err
+		})
+	},
+}
+
+var crashKeep = []string{"/etc/ssh/key*", "/home"}
+
+func withPlaces(dirs []string, do func([]*Place) error) error {
+	var places []*Place
+	for _, dir := range dirs {
+		p, err := Open(Overlay{
+			Lowers: []string{filepath.Join(dir, "lower")},
+			Upper:  filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"),
+		})
+		if err != nil {
+			return err
+		}
+		defer func() { _ = p.Close() }()
+		places = append(places, p)
+	}
+	return do(places)
+}
+
+// crash is two overlays that are reset together.
+type crash struct {
+	t     *testing.T
+	all   []*device
+	dirs  []string
+	used  []map[string]string
+	reset []map[string]string // the image, and what is kept
+}
+
+func newCrash(t *testing.T) *crash {
+	t.Helper()
+	c := &crash{t: t}
+	for range 2 {
+		d := newDevice(t)
+		used := d.merged()
+		want := tree(t, d.Lower)
+		for name, line := range used {
+			if name == "home" || strings.HasPrefix(name, "home/") || strings.HasPrefix(name, "etc/ssh/key") {
+				want[name] = line
+			}
+		}
+		c.all = append(c.all, d)
+		c.dirs = append(c.dirs, filepath.Dir(d.Upper))
+		c.used = append(c.used, used)
+		c.reset = append(c.reset, want)
+	}
+	return c
+}
+
+func (c *crash) do(name string) {
+	c.t.Helper()
+	if err := scenarios[name](c.dirs); err != nil {
+		c.t.Errorf("%s: %v", name, err)
+	}
+}
+
+func (c *crash) look() Status {
+	c.t.Helper()
+	var s Status
+	err := withPlaces(c.dirs, func(places []*Place) (err error) {
+		s, err = Look(c.t.Context(), places)
+		return err
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return s
+}
+
+// show asserts that both overlays show this.
+func (c *crash) show(what string, want []map[string]string) {
+	c.t.Helper()
+	for i, d := range c.all {
+		if got := d.merged(); !maps.Equal(want[i], got) {
+			c.t.Errorf("%s: the overlay %d: %s", what, i, cmp.Diff(want[i], got))
+		}
+	}
+}
+
+// again resets a second time, and cleans up: nothing that the first reset left
+// is in the way. That is done for some of the calls: it takes longer than the
+// rest.
+func (c *crash) again(stop faultpoint.Stop) {
+	c.t.Helper()
+	if stop.N%7 != 0 {
+		return
+	}
+	for _, d := range c.all {
+		d.Mount(c.t)
+		d.write(d.Merged, "etc/hostname", "mine again\n")
+		d.Unmount(c.t)
+	}
+	c.do("request")
+	c.do("perform")
+	c.show("after a second reset", c.reset)
+	c.do("cleanup")
+	c.show("after the clean-up", c.reset)
+	if s := c.look(); s.State != None {
+		c.t.Errorf("after the clean-up: %+v", s)
+	}
+	for _, d := range c.all {
+		if got := d.beside(); got != "upper"+Suffix {
+			c.t.Errorf("beside the upper: %s", got)
+		}
+	}
+}
+
+// sweep is faultpoint.Sweep; in a short run, at every seventh call, from a
+// different one each time.
+func sweep(t *testing.T, fault faultpoint.Fault, prepare func(t *testing.T) faultpoint.Scenario) {
+	t.Helper()
+	if !testing.Short() {
+		t.Logf("stopped at %d calls", faultpoint.Sweep(t, fault, prepare))
+		return
+	}
+	for n, ended := 1+rand.IntN(7), false; !ended; n += 7 {
+		t.Run(strconv.Itoa(n), func(t *testing.T) {
+			s := prepare(t)
+			stop, err := fault.Run(s.Program, n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended = stop.N == 0
+			s.Check(t, stop)
+			if t.Failed() {
+				t.Logf("at %v; it printed:\n%s", stop, stop.Out)
+			}
+		})
+	}
+}
+
+func (c *crash) scenario(name string, check func(faultpoint.Stop)) faultpoint.Scenario {
+	return faultpoint.Scenario{
+		Program: faultpoint.Self(name, c.dirs...),
+		Check:   func(_ *testing.T, stop faultpoint.Stop) { check(stop) },
+	}
+}
+
+// A request that is cut off is none, or it stands.
+func TestRequestKilled(t *testing.T) {
+	sweep(t, faultpoint.Kill, func(t *testing.T) faultpoint.Scenario {
+		c := newCrash(t)
+		return c.scenario("request", func(stop faultpoint.Stop) {
+			c.show("after the cut", c.used)
+			state := c.look().State
+			if stop.N == 0 && state != Requested {
+				t.Errorf("after a request: %s", state)
+			}
+			c.do("perform") // the next boot
+			if state == Requested {
+				c.show("with the request standing", c.reset)
+			} else {
+				c.show("without a request", c.used)
+			}
+			c.again(stop)
+		})
+	})
+}
+
+// A reset that is cut off is done at the next boot, of both overlays.
+func TestPerformKilled(t *testing.T) {
+	sweep(t, faultpoint.Kill, func(t *testing.T) faultpoint.Scenario {
+		c := newCrash(t)
+		c.do("request")
+		return c.scenario("perform", func(stop faultpoint.Stop) {
+			switch state := c.look().State; {
+			case state == Requested && stop.N != 0:
+				c.show("undecided", c.used)
+			case state == Decided && stop.N != 0:
+			case state != Cleaning:
+				t.Errorf("the state is %s", state)
+			}
+			c.do("perform") // the next boot
+			c.show("after the next boot", c.reset)
+			if got := c.look(); got.State != Cleaning || got.Last == nil {
+				t.Errorf("after the next boot: %+v", got)
+			}
+			c.again(stop)
+		})
+	})
+}
+
+// The same where the kernel command line asks for it, at this boot and the next.
+func TestPerformForCommandLineKilled(t *testing.T) {
+	sweep(t, faultpoint.Kill, func(t *testing.T) faultpoint.Scenario {
+		c := newCrash(t)
+		return c.scenario("command line", func(faultpoint.Stop) {
+			c.do("command line")
+			c.show("after the next boot", c.reset)
+			for _, d := range c.all {
+				d.Mount(t)
+				d.write(d.Merged, "etc/new", "new\n")
+				d.Unmount(t)
+			}
+			used := []map[string]string{c.all[0].merged(), c.all[1].merged()}
+			c.do("command line")
+			c.show("after the boot after that", used)
+		})
+	})
+}
+
+// A clean-up that is cut off goes on, and touches nothing else.
+func TestCleanupKilled(t *testing.T) {
+	sweep(t, faultpoint.Kill, func(t *testing.T) faultpoint.Scenario {
+		c := newCrash(t)
+		c.do("request")
+		c.do("perform")
+		return c.scenario("cleanup", func(stop faultpoint.Stop) {
+			c.show("after the cut", c.reset)
+			c.do("cleanup")
+			if s := c.look(); s.State != None {
+				t.Errorf("%+v", s)
+			}
+			c.again(stop)
+		})
+	})
+}
+
+// A call that fails, too, leaves the old state with the request, or a reset that
+// goes on; and it is told.
+func TestPerformFails(t *testing.T) {
+	errnos := []unix.Errno{unix.EIO, unix.ENOSPC, unix.EROFS}
+	for _, errno := range errnos {
+		t.Run(errno.Error(), func(t *testing.T) {
+			sweep(t, faultpoint.Fail(errno), func(t *testing.T) faultpoint.Scenario {
+				c := newCrash(t)
+				c.do("request")
+				return c.scenario("perform", func(stop faultpoint.Stop) {
+					state := c.look().State
+					switch {
+					case stop.Exit == 0 && state != Cleaning:
+						t.Errorf("exit code 0, and the state is %s", state)
+					case state == Requested:
+						c.show("undecided", c.used)
+					}
+					c.do("perform")
+					c.show("after the next boot", c.reset)
+					c.again(stop)
+				})
+			})
+		})
+	}
+}
+
+// A request that fails is none.
+func TestRequestFails(t *testing.T) {
+	errnos := []unix.Errno{unix.EIO, unix.ENOSPC}
+	for _, errno := range errnos {
+		t.Run(errno.Error(), func(t *testing.T) {
+			sweep(t, faultpoint.Fail(errno), func(t *testing.T) faultpoint.Scenario {
+				c := newCrash(t)
+				return c.scenario("request", func(stop faultpoint.Stop) {
+					state := c.look().State
+					if (stop.Exit == 0) != (state == Requested) {
+						t.Errorf("exit code %d, and the state is %s", stop.Exit, state)
+					}
+					c.do("perform")
+					if state == Requested {
+						c.show("after the next boot", c.reset)
+					} else {
+						c.show("after the next boot", c.used)
+					}
+				})
+			})
+		})
+	}
+}
