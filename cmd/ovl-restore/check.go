@@ -161,7 +161,7 @@ func runCheck(ctx context.Context, out *printer, f checkFlags, args []string) er
 		if c.err == nil && c.Config.Upper.IsZero() {
 			continue // only an upper can have what is looked for
 		}
-		o, err := c.open(overlay.Options{})
+		o, err := c.open()
 		if err != nil {
 			r.check(ctx, checkedOverlay{name: c.name()}, nil, err)
 			continue

@@ -70,14 +70,14 @@ func (c chosen) name() string {
 	return c.Point
 }
 
-func (c chosen) open(opts overlay.Options) (*overlay.Overlay, error) {
+func (c chosen) open() (*overlay.Overlay, error) {
 	if c.err != nil {
 		return nil, c.err
 	}
 	if c.arg != "" {
-		return overlay.Open(c.arg, opts)
+		return overlay.Open(c.arg, overlay.Options{})
 	}
-	return overlay.OpenListed(c.Listed, opts)
+	return overlay.OpenListed(c.Listed, overlay.Options{})
 }
 
 func completeMounts(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {

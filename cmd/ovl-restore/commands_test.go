@@ -277,6 +277,12 @@ func cmdJSON(ts *testscript.TestScript, neg bool, args []string) {
 			into = new(jsonState)
 		case "status":
 			into = new(jsonStatus)
+		case "reset":
+			into = new(jsonReset)
+		case "survey":
+			into = new(jsonSurvey)
+		case "cleaned":
+			into = new(jsonCleaned)
 		case "finding":
 			if into = new(jsonFinding); strings.Contains(line, `"status":"checked"`) {
 				into = new(jsonChecked)

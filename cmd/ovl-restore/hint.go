@@ -15,6 +15,7 @@ import (
 	"github.com/ovl-restore/ovl-restore/internal/overlay"
 	"github.com/ovl-restore/ovl-restore/internal/pkglist"
 	"github.com/ovl-restore/ovl-restore/internal/reconcile"
+	"github.com/ovl-restore/ovl-restore/internal/reset"
 )
 
 // explanation is an error as people read it.
@@ -74,7 +75,7 @@ func withoutErrno(err error) string {
 func errnoName(err error) string {
 	var errno unix.Errno
 	switch {
-	case errors.Is(err, journal.ErrLocked):
+	case errors.Is(err, journal.ErrLocked), errors.Is(err, reset.ErrLocked), errors.Is(err, reset.ErrCleaning):
 		errno = unix.EBUSY
 	case errors.Is(err, pkglist.ErrUnknown):
 		errno = unix.ENOENT
@@ -134,10 +135,32 @@ func hint(err error) string {
 		return "name a command that prints it: [image] command in /etc/ovl-restore/ovl-restore.toml"
 	case errors.Is(err, journal.ErrLocked):
 		return "try again, or use --wait"
+	case errors.Is(err, errNoResetOverlay), errors.Is(err, errResetRoot), errors.As(err, new(*keptNowError)),
+		errors.As(err, new(*reset.IncompleteError)), errors.As(err, new(*reset.MountPointError)),
+		errors.As(err, new(*reset.ForeignError)), errors.As(err, new(*reset.DecidedError)):
+		return hintReset(err)
 	case errors.Is(err, pkglist.ErrUnknown):
 		return "check the spelling; the image must have had the package installed"
 	}
 	return hintErrno(err)
+}
+
+func hintReset(err error) string {
+	switch {
+	case errors.Is(err, errNoResetOverlay):
+		return "write it as [[overlay]] into ovl-restore.toml, or give --upper, --work and --lower"
+	case errors.Is(err, errResetRoot):
+		return "ovl-restore reset request --reboot"
+	case errors.As(err, new(*keptNowError)):
+		return "--keep-none drops them, too, and keeps a backup"
+	case errors.As(err, new(*reset.IncompleteError)):
+		return "write all of them as [[overlay]] into ovl-restore.toml, and mount their file systems before"
+	case errors.As(err, new(*reset.MountPointError)):
+		return "give the upper and the work directory a directory of their own in that file system"
+	case errors.As(err, new(*reset.ForeignError)):
+		return "see who made it, and remove it"
+	}
+	return "reboot"
 }
 
 func hintNothing(e *overlay.NothingError) string {

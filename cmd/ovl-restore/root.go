@@ -115,6 +115,7 @@ func newRoot(out *printer) *cobra.Command {
 	}
 	cmd.AddCommand(newStatus(out), newDiff(out), newCheck(out))
 	cmd.AddCommand(newReconcile(out), newBaseline(out), newQueue(out), newPolicy(out), newResolve(out))
+	cmd.AddCommand(newReset(out))
 	cmd.AddCommand(newCompletion())
 	cmd.SetHelpCommand(newHelp())
 	cmd.CompletionOptions.DisableDefaultCmd = true

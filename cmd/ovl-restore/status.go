@@ -13,6 +13,7 @@ import (
 
 	"github.com/ovl-restore/ovl-restore/internal/journal"
 	"github.com/ovl-restore/ovl-restore/internal/overlay"
+	"github.com/ovl-restore/ovl-restore/internal/reset"
 )
 
 const statusHelp = `Show what there is to know about overlays: about each of this device, or about
@@ -24,7 +25,8 @@ are the right ones ("matched": what they hold is what the overlay shows;
 "named": the mount options say so, and nothing contradicts); the file systems
 that they are on; the options that matter; how files can be brought back; which
 image the lower is; how many entries differ from the image, by kind; the room
-that the upper takes, and what of it could be freed; the backups that are kept.
+that the upper takes, and what of it could be freed; the backups that are kept;
+whether a reset is requested, or being cleaned up after.
 
 Copies are taken to be equal to the image's by size and times; see ovl-restore
 diff --content.
@@ -93,6 +95,8 @@ type overlayStatus struct {
 	*overlay.Overview
 	others []string // where else it is mounted
 	store  *journal.Summary
+	place  *reset.Place  // closed when status has looked at all of them
+	reset  *reset.Status // nil where the upper was not found
 	now    time.Time
 }
 
@@ -131,6 +135,9 @@ func runStatus(ctx context.Context, out *printer, f statusFlags, args []string) 
 			}
 		}
 	}
+	if err := lookAtResets(ctx, all); err != nil {
+		return err
+	}
 	switch f.output {
 	case "json":
 		for _, s := range all {
@@ -151,7 +158,7 @@ func runStatus(ctx context.Context, out *printer, f statusFlags, args []string) 
 }
 
 func lookAt(ctx context.Context, c chosen) (_ *overlayStatus, err error) {
-	o, err := c.open(overlay.Options{})
+	o, err := c.open()
 	if err != nil {
 		return nil, err
 	}
@@ -163,6 +170,9 @@ func lookAt(ctx context.Context, c chosen) (_ *overlayStatus, err error) {
 	if s.Upper == nil {
 		return s, nil
 	}
+	if s.place, err = reset.OpenAt(s.Upper.Root(), reset.Overlay{Mount: o.Mount.Point, Upper: s.Upper.Where}); err != nil {
+		s.place, s.CountErr = nil, errors.Join(s.CountErr, err)
+	}
 	store, err := journal.Summarize(s.Upper.Root(), s.Upper.Where)
 	switch {
 	case err == nil:
@@ -171,4 +181,22 @@ func lookAt(ctx context.Context, c chosen) (_ *overlayStatus, err error) {
 		s.CountErr = errors.Join(s.CountErr, err)
 	}
 	return s, nil
+}
+
+// lookAtResets tells of each overlay whether its reset is requested. A request
+// may lie with another overlay than it is for.
+func lookAtResets(ctx context.Context, all []*overlayStatus) error {
+	var places []*reset.Place
+	var of []*overlayStatus
+	for _, s := range all {
+		if s.place != nil {
+			places, of = append(places, s.place), append(of, s)
+		}
+	}
+	defer closePlaces(places)
+	states, err := reset.LookEach(ctx, places)
+	for i := range states {
+		of[i].reset = &states[i]
+	}
+	return err
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ovl-restore/ovl-restore/internal/overlay"
+	"github.com/ovl-restore/ovl-restore/internal/reset"
 )
 
 // jsonStatus is an object of status: one overlay. What is not known is missing.
@@ -26,6 +27,7 @@ type jsonStatus struct {
 	Deviations *jsonCounts  `json:"deviations,omitempty"`
 	Bytes      *jsonBytes   `json:"bytes,omitempty"`
 	Store      *jsonStore   `json:"store,omitempty"` // missing where nothing was ever kept
+	Reset      *jsonReset   `json:"reset,omitempty"` // missing where none is requested, or being cleaned up after
 	Errors     []*jsonError `json:"errors,omitempty"`
 }
 
@@ -127,6 +129,10 @@ func newJSONStatus(s *overlayStatus) jsonStatus {
 		if j.Bytes != nil {
 			j.Bytes.Backups = s.store.Bytes
 		}
+	}
+	if s.reset != nil && s.reset.State != reset.None {
+		r := newJSONReset(s.reset)
+		j.Reset = &r
 	}
 	for _, err := range s.failures() {
 		j.Errors = append(j.Errors, newJSONError(err))

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ovl-restore/ovl-restore/internal/journal"
 	"github.com/ovl-restore/ovl-restore/internal/overlay"
+	"github.com/ovl-restore/ovl-restore/internal/reset"
 )
 
 // statusTable prints a table for people: for each overlay a block.
@@ -80,6 +81,7 @@ func statusRows(s *overlayStatus) [][2]string {
 		add("store", quotePath(s.store.Path))
 		add("", storeLine(s.store, s.now))
 	}
+	add("reset", resetLine(s.reset, s.now))
 	return rows
 }
 
@@ -219,6 +221,21 @@ func storeLine(s *journal.Summary, now time.Time) string {
 		line += ", " + newest + " to " + oldest
 	}
 	return line
+}
+
+func resetLine(s *reset.Status, now time.Time) string {
+	switch {
+	case s == nil || s.State == reset.None:
+		return ""
+	case s.State == reset.Requested:
+		return "requested by " + s.Order.By + ", " + ageWord(now.Sub(s.Order.Time))
+	case s.State == reset.Decided:
+		return "interrupted; it goes on at the next boot"
+	case s.Left.Entries > 0:
+		return "the clean-up has " + amountWords(s.Left) + " to remove"
+	default:
+		return "the clean-up has to tell the disk what is free"
+	}
 }
 
 // sizeWord is a number of bytes for people.

@@ -96,7 +96,7 @@ func (f *targetFlags) each(ctx context.Context, out *printer, conf *config.Confi
 			case c.err == nil && c.Config.Upper.IsZero():
 			case len(args) == 0 && slices.Contains(conf.Reconcile.Exclude, c.Point):
 			default:
-				o, err := c.open(overlay.Options{})
+				o, err := c.open()
 				one(c.name(), &reconcile.Target{Overlay: o, Mount: c.name()}, err)
 			}
 		}

@@ -59,9 +59,13 @@ func withPlaces(dirs []string, do func([]*Place) error) error {
 		if err != nil {
 			return err
 		}
-		defer func() { _ = p.Close() }()
 		places = append(places, p)
 	}
+	defer func() {
+		for _, p := range places {
+			_ = p.Close()
+		}
+	}()
 	return do(places)
 }
 

@@ -4,6 +4,7 @@ package reset
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -38,33 +39,68 @@ func Look(ctx context.Context, places []*Place) (s Status, err error) {
 		return s, err
 	}
 	for _, p := range places {
-		if p.dir == nil {
-			continue
-		}
-		left, err := measure(ctx, int(p.dir.Fd()), dirOld)
-		if err != nil {
+		if err := s.add(ctx, p); err != nil {
 			return s, err
 		}
-		s.Left.Entries += left.Entries
-		s.Left.Bytes += left.Bytes
-		due, err := exists(int(p.dir.Fd()), fileTrim)
-		if err != nil {
-			return s, err
-		}
-		s.Trim = s.Trim || due
-		if last, at := p.lastReset(); last != nil && (s.Last == nil || at.After(s.LastAt)) {
-			s.Last, s.LastAt = last, at
-		}
-	}
-	if s.Left.Entries > 0 || s.Trim {
-		s.State = Cleaning
 	}
 	for _, r := range found {
-		s.Order = r.Order
-		if s.State = Requested; r.decided {
-			s.State = Decided
+		if s.order(r); r.decided {
 			break
 		}
 	}
 	return s, nil
+}
+
+// LookEach tells it of each place by itself: a request is that of all of its
+// members.
+func LookEach(ctx context.Context, places []*Place) ([]Status, error) {
+	found, _, err := find(places)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Status, len(places))
+	for i, p := range places {
+		all[i].State = None
+		if err := all[i].add(ctx, p); err != nil {
+			return nil, err
+		}
+		for _, r := range found {
+			if slices.Contains(r.members, p) {
+				all[i].order(r)
+			}
+		}
+	}
+	return all, nil
+}
+
+func (s *Status) order(r *standing) {
+	s.Order = r.Order
+	if s.State = Requested; r.decided {
+		s.State = Decided
+	}
+}
+
+// add adds what is in the directory of a place.
+func (s *Status) add(ctx context.Context, p *Place) error {
+	if p.dir == nil {
+		return nil
+	}
+	left, err := measure(ctx, int(p.dir.Fd()), dirOld)
+	if err != nil {
+		return err
+	}
+	s.Left.Entries += left.Entries
+	s.Left.Bytes += left.Bytes
+	due, err := exists(int(p.dir.Fd()), fileTrim)
+	if err != nil {
+		return err
+	}
+	s.Trim = s.Trim || due
+	if s.Left.Entries > 0 || s.Trim {
+		s.State = Cleaning
+	}
+	if last, at := p.lastReset(); last != nil && (s.Last == nil || at.After(s.LastAt)) {
+		s.Last, s.LastAt = last, at
+	}
+	return nil
 }
