@@ -48,9 +48,13 @@ func addNode(sum hash.Hash, n *node) {
 	if n.isDir() {
 		size = 0 // what it is differs by file system
 	}
+	changed := uint64(unix.TimespecToNsec(st.Ctim))
+	if n.rel == "." {
+		changed = 0 // an undo that was cut off has moved it away, and back
+	}
 	for _, v := range []uint64{
 		st.Ino, uint64(st.Mode), st.Rdev, size, uint64(st.Uid)<<32 | uint64(st.Gid),
-		uint64(unix.TimespecToNsec(st.Mtim)), uint64(unix.TimespecToNsec(st.Ctim)),
+		uint64(unix.TimespecToNsec(st.Mtim)), changed,
 	} {
 		add(v)
 	}
