@@ -22,9 +22,10 @@ whiteouts over what the image newly ships go; the user's edits and deletions
 stay. Where both have changed an entry, the policy decides; see ovl-restore
 policy. Without a baseline only what is equal to the image goes.
 
-What goes is kept beside the upper first, in one transaction, in
-UPPER.ovl-restore/tx/. Where the image is that of the last time, nothing is read
-but the state. Something that fails is tried again by the next run.
+What goes is kept beside the upper first, in one transaction that can be undone.
+Where the image is that of the last time, nothing is read but the state. Where it
+is an earlier one, what was done for the later one is undone, but where the user
+has changed it since. Something that fails is tried again by the next run.
 
 The image is known by its os-release, else by its file system's UUID. The
 baseline is that of ovl-restore baseline, or --base shows the image itself.
@@ -172,6 +173,10 @@ func decisionLine(r *reconcile.Result) string {
 		return "wrote " + quotePath(r.Path+reconcile.BesideSuffix) + reason
 	case would != "":
 		return would + string(r.Action) + " " + path + reason
+	case r.Action == reconcile.Adopt:
+		return "adopted the image's attributes for " + path + reason
+	case r.Action == reconcile.Undo:
+		return "undone " + path + reason
 	}
 	return sentence(overlay.Result{Path: r.Path, Action: r.Act, Status: r.Status, Method: r.Method, Backup: r.Backup}, false) + reason
 }
@@ -200,7 +205,7 @@ func outcomeLine(r *reconcile.Report, c *jsonReconciled) string {
 // that people want to hear of.
 type jsonDecision struct {
 	jsonResult
-	Decision string `json:"decision"` // keep, drop, merge, adopt, keep-both
+	Decision string `json:"decision"` // keep, drop, merge, adopt, keep-both, undo
 	Reason   string `json:"reason"`
 	Rule     string `json:"rule,omitempty"` // of the policy, for a conflict
 }

@@ -45,17 +45,24 @@ func (r *run) base() (from base, release func(), err error) {
 	if r.store == nil || r.state.Image == "" {
 		return noBase{}, func() {}, nil
 	}
-	b, err := storedBase(r.store, r.state.Image)
+	b, err := storedBase(r.store, BaselineName, r.state.Image)
 	if b == nil && err == nil {
-		b, err = storedBase(r.store, r.report.To) // an interrupted run has come so far
+		b, err = storedBase(r.store, BaselineName, r.report.To) // an interrupted run has come so far
 	}
-	switch {
-	case errors.Is(err, errBaseline), err == nil && b == nil:
-		return noBase{}, func() {}, nil
-	case err != nil:
+	if errors.Is(err, errBaseline) {
+		err = nil
+	}
+	if err != nil {
 		return nil, nil, err
 	}
-	return recordedBase{b}, func() { _ = b.Close() }, nil
+	two := twoBases{later: b}
+	if r.back > 0 {
+		two.earlier, err = storedBase(r.store, baselineOf(r.state.Steps[r.back-1].N), r.report.To)
+		if errors.Is(err, errBaseline) {
+			err = nil
+		}
+	}
+	return two, two.close, err
 }
 
 // apply does what was decided, in one transaction.
@@ -68,8 +75,8 @@ func (r *run) apply(ctx context.Context, items []Item) error {
 		was[string(rel)] = true
 	}
 	var drops []overlay.Drop
-	var of []int // which result a drop is of; -1 for none
-	var beside []int
+	var of []int    // which result a drop is of; -1 for none
+	var later []int // what is written once the drops are done
 	for i := range items {
 		item := &items[i]
 		switch item.Action {
@@ -91,13 +98,15 @@ func (r *run) apply(ctx context.Context, items []Item) error {
 				return err
 			}
 			if !same {
-				beside = append(beside, i)
+				later = append(later, i)
 			}
 			if there && !same {
 				of = append(of, -1)
 				drops = append(drops, overlay.Drop{Path: item.Rel + BesideSuffix})
 			}
-		case Keep, Adopt:
+		case Adopt:
+			later = append(later, i)
+		case Keep, Undo:
 		}
 	}
 	results := make([]Result, len(items))
@@ -109,8 +118,11 @@ func (r *run) apply(ctx context.Context, items []Item) error {
 			r.add(&results[i])
 		}
 	}()
-	if len(drops) == 0 && len(beside) == 0 {
+	if len(drops) == 0 && len(later) == 0 {
 		return nil
+	}
+	if err := r.trying(); err != nil {
+		return err
 	}
 	var err error
 	r.tx, err = r.store.Begin(journal.Intent{
@@ -134,8 +146,12 @@ func (r *run) apply(ctx context.Context, items []Item) error {
 	}
 	image.Close()
 	image = side{r.layers.ImageReader()}
-	for _, i := range beside {
-		if err := putBeside(r.Target, image, &items[i], r.tx); err != nil {
+	for _, i := range later {
+		write := putBeside
+		if items[i].Action == Adopt {
+			write = adopt
+		}
+		if err := write(r.Target, image, &items[i], r.tx); err != nil {
 			results[i].Status, results[i].Err = overlay.StatusFailed, err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -123,6 +124,54 @@ func dress(dir int, name string, a *overlay.Attributes) error {
 			return err
 		}
 	}
+	if a.Type == unix.S_IFDIR {
+		return nil // its times are those of the last change in it
+	}
 	times := []unix.Timespec{a.Stat.Mtim, a.Stat.Mtim}
 	return unix.UtimesNanoAt(dir, name, times, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// adopt gives a directory of the upper the image's mode, owner and extended
+// attributes.
+func adopt(t *Target, image side, item *Item, tx *journal.Tx) error {
+	layers, err := t.layers()
+	if err != nil {
+		return err
+	}
+	upper := layers.UpperReader()
+	defer upper.Close()
+	was, err := upper.Read(item.Rel)
+	if err != nil {
+		return err
+	}
+	a, err := image.Read(item.imageRel)
+	if err != nil {
+		return err
+	}
+	if was.Type != unix.S_IFDIR || a.Type != unix.S_IFDIR {
+		return unix.ESTALE
+	}
+	parent, name := splitRel(item.Rel)
+	dir, err := t.openDir(parent)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dir.Close() }()
+	fd := int(dir.Fd())
+	if err := tx.Attributes(fd, name, item.Rel); err != nil {
+		return err
+	}
+	for _, x := range was.Xattrs {
+		if slices.ContainsFunc(a.Xattrs, func(y overlay.Xattr) bool { return x.Name == y.Name }) {
+			continue
+		}
+		err := unix.Lremovexattr("/proc/self/fd/"+strconv.Itoa(fd)+"/"+name, x.Name)
+		if err != nil && !errors.Is(err, unix.ENODATA) {
+			return fmt.Errorf("remove %s: %w", x.Name, err)
+		}
+	}
+	if err := dress(fd, name, &a); err != nil {
+		return err
+	}
+	return unix.Fsync(fd)
 }

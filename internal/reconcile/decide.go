@@ -25,6 +25,7 @@ const (
 	Merge    Action = "merge"     // an opaque directory shows the image's entries, too
 	Adopt    Action = "adopt"     // a directory takes the new image's mode, owner and attributes
 	KeepBoth Action = "keep-both" // the image's entry is written beside, as NAME.ovl-new
+	Undo     Action = "undo"      // what was done for a later image is undone
 )
 
 // Reason is why. Its words do not change.
@@ -46,6 +47,7 @@ const (
 	Own               Reason = "own"                 // the user's, the image never had it
 	NoBaseline        Reason = "no-baseline"         // it differs, and what it was made from is not known
 	Covered           Reason = "covered"             // a directory above it is the user's
+	Rollback          Reason = "rollback"            // the image is an earlier one
 )
 
 // Loud says whether people want to hear of an entry that is kept for a reason.

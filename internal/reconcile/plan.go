@@ -39,12 +39,6 @@ type noBase struct{}
 func (noBase) at(string, string) (Version, error) { return Version{}, nil }
 func (noBase) fill(*Version, string) error        { return nil }
 
-// recordedBase is a baseline of the store.
-type recordedBase struct{ *baselineReader }
-
-func (b recordedBase) at(rel, _ string) (Version, error) { return b.baselineReader.at(rel) }
-func (recordedBase) fill(*Version, string) error         { return nil }
-
 // imageBase is a former image itself.
 type imageBase struct{ side }
 
@@ -132,8 +126,8 @@ func (p *planner) deviation(d *overlay.Deviation) error {
 		at.imageRel = f.imageRel + strings.TrimPrefix(d.Path, f.rel)
 		at.covered, at.orphaned = f.covered, f.orphaned
 	}
-	if p.skip[d.Path] {
-		at.covered = true
+	for rel := d.Path; rel != "." && !at.covered && len(p.skip) > 0; rel, _ = splitRel(rel) {
+		at.covered = p.skip[rel]
 	}
 	e, err := p.entry(d, &at)
 	if errors.Is(err, unix.ENOENT) {
@@ -151,7 +145,7 @@ func (p *planner) deviation(d *overlay.Deviation) error {
 	switch {
 	case d.Kind == overlay.Redirected:
 		item.Decision = Decision{Keep, Edited}
-	case item.Action == Adopt, item.Action == KeepBoth && !canBeside(d.Path):
+	case item.Action == KeepBoth && !canBeside(d.Path):
 		item.Decision = Decision{Keep, Conflict}
 	}
 	p.keep(d, &item, &at)

@@ -72,7 +72,7 @@ func record(ctx context.Context, t *Target, store *journal.Store, image string) 
 	if err != nil {
 		return rec, err
 	}
-	known, err := storedBase(store, image)
+	known, err := storedBase(store, BaselineName, image)
 	if errors.Is(err, errBaseline) {
 		known, err = nil, nil // it is replaced
 	}
@@ -94,10 +94,10 @@ func record(ctx context.Context, t *Target, store *journal.Store, image string) 
 	return rec, err
 }
 
-// storedBase opens the baseline of the store if it is of that image; nil where
+// storedBase opens a baseline of the store if it is of that image; nil where
 // there is none.
-func storedBase(store *journal.Store, image string) (*baselineReader, error) {
-	f, err := store.OpenFile(BaselineName)
+func storedBase(store *journal.Store, name, image string) (*baselineReader, error) {
+	f, err := store.OpenFile(name)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}

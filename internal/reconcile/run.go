@@ -71,6 +71,7 @@ type run struct {
 	state  State
 	queue  []queued
 	tx     *journal.Tx
+	back   int // 1 + the step that a rollback goes back to; 0 for none
 	report *Report
 }
 
@@ -110,7 +111,7 @@ func (r *run) unchanged() (bool, error) {
 	}
 	defer func() { _ = store.Close() }()
 	st, err := readState(store)
-	if err != nil || st.Image != r.report.To || r.opts.Again {
+	if err != nil || st.Image != r.report.To || st.Trying != "" || r.opts.Again {
 		return false, err
 	}
 	r.report.From = st.Image
@@ -140,16 +141,9 @@ func (r *run) foresee(ctx context.Context) (err error) {
 		}
 	}
 	r.report.Outcome = Planned
-	undo, err := r.rollback()
+	skip, err := r.undo(ctx)
 	if err != nil {
 		return err
-	}
-	skip := map[string]bool{}
-	for _, id := range undo {
-		r.report.Undone = append(r.report.Undone, id)
-		if err := r.pathsOf(id, skip); err != nil {
-			return err
-		}
 	}
 	items, err := r.plan(ctx, skip)
 	for i := range items {
@@ -177,8 +171,27 @@ func (r *run) load() (err error) {
 		return err
 	}
 	r.report.From = r.state.Image
+	if r.state.Image != "" && r.state.Image == r.report.To && r.state.Trying != "" {
+		// The device fell back while it was fitted to another image: as if that had
+		// been done, and this were a rollback.
+		step, err := r.step(r.state.Trying)
+		if err != nil {
+			return err
+		}
+		r.state.Steps = append(r.state.Steps, step)
+		r.state.Image, r.report.From = r.state.Trying, r.state.Trying
+	}
 	r.queue, err = readQueue(r.store)
 	return err
+}
+
+// trying has on disk that the upper is about to be fitted to the present image.
+func (r *run) trying() error {
+	if r.state.Trying != "" || r.opts.DryRun {
+		return nil
+	}
+	r.state.Trying = r.report.To
+	return writeState(r.store, r.state)
 }
 
 // reconcile does it, under the store's lock.
@@ -189,7 +202,7 @@ func (r *run) reconcile(ctx context.Context) error {
 	if err := r.load(); err != nil {
 		return err
 	}
-	skip, err := r.undoLater(ctx)
+	skip, err := r.undo(ctx)
 	if err != nil {
 		return err
 	}
@@ -218,8 +231,15 @@ func (r *run) remember(ctx context.Context) error {
 		}
 	}
 	r.report.Outcome = Reconciled
-	if len(r.report.Undone) > 0 {
+	if r.back > 0 {
 		r.report.Outcome = RolledBack
+	}
+	if err := r.keepBaseline(); err != nil {
+		return err
+	}
+	steps, err := r.steps()
+	if err != nil {
+		return err
 	}
 	// The baseline comes first: with that of the new image and the old state,
 	// nothing is dropped that should not be.
@@ -230,9 +250,15 @@ func (r *run) remember(ctx context.Context) error {
 	st := State{
 		Image: r.report.To, Time: time.Now().UTC(), Pending: rec.pending,
 		Confirmed: r.state.Confirmed && r.state.Image == r.report.To,
+		Steps:     steps, LastTx: r.state.LastTx,
+	}
+	if infos, err := r.store.Transactions(); err != nil {
+		return err
+	} else if len(infos) > 0 {
+		st.LastTx = infos[0].ID
 	}
 	if err := writeState(r.store, st); err != nil {
 		return err
 	}
-	return r.emptyQueue()
+	return errors.Join(r.forget(steps), r.emptyQueue())
 }

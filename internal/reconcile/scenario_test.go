@@ -181,12 +181,16 @@ func testUpdate(t *testing.T, s *stage) {
 	t.Helper()
 	s.image("1", imageV1)
 	s.image("2", imageV2)
+	imageV3 := maps.Clone(imageV2)
+	imageV3["etc/app.conf"], imageV3["usr/bin/tool"] = "app 3", "tool 3"
+	s.image("3", imageV3)
 	s.boot("1")
 	if got := s.run(nil); got.Outcome != Reconciled || got.From != "" || len(got.Results) != 0 {
 		t.Errorf("the first run: %+v", got)
 	}
 	work(s)
 	s.record()
+	before := readTree(t, s.Merged)
 	s.update("2")
 	seen := readTree(t, s.Merged)
 	dry := s.run(func(o *RunOptions) { o.DryRun = true })
@@ -216,4 +220,35 @@ func testUpdate(t *testing.T, s *stage) {
 		t.Errorf("the second run: %+v", again)
 	}
 	s.want("after the second run", want)
+
+	// Back to the first image: all is as it was, but for what the user did since.
+	s.record()
+	must(t, os.WriteFile(s.in("etc/since"), []byte("since"), 0o644))
+	must(t, os.WriteFile(s.in("usr/bin/tool"), []byte("mine"), 0o755))
+	s.update("1")
+	dry = s.run(func(o *RunOptions) { o.DryRun = true })
+	back := s.run(nil)
+	if back.Outcome != RolledBack || len(dry.Results) != len(back.Results) {
+		t.Errorf("back to the first image: %s, planned %d, done %d", back.Outcome, len(dry.Results), len(back.Results))
+	}
+	before["etc/since"], before["usr/bin/tool"] = "since", "mine mode=0755"
+	delete(before, "usr/lib/os-release")
+	s.want("back on the first image", before)
+	if got := s.run(nil); got.Outcome != Unchanged {
+		t.Errorf("after the rollback: %s", got.Outcome)
+	}
+
+	// Forward again, and further.
+	s.update("2")
+	if got := s.run(nil); got.Outcome != Reconciled {
+		t.Errorf("the second image again: %s", got.Outcome)
+	}
+	want["etc/since"] = "since"
+	s.want("on the second image again", want)
+	s.update("3")
+	s.run(nil)
+	want["usr/bin/tool"] = "tool 3"
+	want["etc/app.conf.ovl-new"] = "app 3"
+	want["etc/user.conf"] = "mine"
+	s.want("on the third image", want)
 }

@@ -17,11 +17,13 @@ import (
 	"github.com/ovl-restore/ovl-restore/internal/config"
 	"github.com/ovl-restore/ovl-restore/internal/journal"
 	"github.com/ovl-restore/ovl-restore/internal/overlay"
+	"github.com/ovl-restore/ovl-restore/test/faultpoint"
 	"github.com/ovl-restore/ovl-restore/test/namespace"
 )
 
 func TestMain(m *testing.M) {
 	unix.Umask(0o022)
+	faultpoint.Main(scenarios)
 	namespace.Main(m)
 }
 

@@ -28,6 +28,13 @@ type State struct {
 	// Pending are the entries that have an image's version beside them, from the
 	// overlay's root, as bytes.
 	Pending [][]byte `json:"pending,omitempty"`
+	// Steps are the changes of the image that led to this one, the first first.
+	Steps []Step `json:"steps,omitempty"`
+	// Trying is another image, while the upper is fitted to it. Where it is still
+	// there, that was cut off.
+	Trying string `json:"trying,omitempty"`
+	// LastTx is the newest transaction that was made when this was written.
+	LastTx string `json:"last_tx,omitempty"`
 }
 
 // readState reads the state; zero where there is none.

@@ -78,6 +78,14 @@ func (t *Target) drop(ctx context.Context, drops []overlay.Drop, keeper overlay.
 	}), nil
 }
 
+// site is where transactions are undone.
+func (t *Target) site() (*overlay.Site, error) {
+	if t.Unmounted != nil {
+		return t.Unmounted.Site(), nil
+	}
+	return t.Overlay.Site()
+}
+
 // openDir opens a directory of the upper to write to: through the overlay where
 // it is mounted.
 func (t *Target) openDir(rel string) (*os.File, error) {

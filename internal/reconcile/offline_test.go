@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/ovl-restore/ovl-restore/internal/overlay"
+	"github.com/ovl-restore/ovl-restore/test/namespace"
+)
+
+// runOffline reconciles before the overlay is mounted.
+func (s *stage) runOffline(change func(*RunOptions)) (*Report, error) {
+	s.t.Helper()
+	u, err := overlay.OpenUnmounted(
+		overlay.Directories{Upper: s.Upper, Lowers: []string{s.Lower}, Work: s.Work},
+		overlay.LayerOptions{UserXattr: !namespace.Privileged()})
+	must(s.t, err)
+	defer func() { must(s.t, u.Close()) }()
+	opts := s.runOptions()
+	if change != nil {
+		change(&opts)
+	}
+	return Run(context.Background(), &Target{Unmounted: u, Mount: "/"}, opts)
+}
+
+// Before the overlay is mounted, the same is done, and undone.
+func TestOffline(t *testing.T) {
+	s := newStage(t)
+	s.image("1", imageV1)
+	s.image("2", imageV2)
+	s.boot("1")
+	s.run(nil)
+	work(s)
+	s.record()
+	before := readTree(t, s.Merged)
+	delete(before, "usr/lib/os-release")
+	var busy *overlay.MountedError
+	if _, err := s.runOffline(func(o *RunOptions) { o.Again = true }); !errors.As(err, &busy) {
+		t.Errorf("while it is mounted: %v", err)
+	}
+	for _, step := range []struct {
+		version string
+		want    tree
+		outcome Outcome
+	}{{"2", afterV2, Reconciled}, {"1", before, RolledBack}, {"2", afterV2, Reconciled}} {
+		s.shutDown()
+		moveAll(t, s.images[step.version], s.Lower)
+		report, err := s.runOffline(nil)
+		must(t, err)
+		if report.Outcome != step.outcome {
+			t.Errorf("image %s: %+v", step.version, report)
+		}
+		s.booted = step.version
+		s.Mount(t, s.options...)
+		s.want("image "+step.version, step.want)
+	}
+}
+
+// The image that ran before tells all that a record would, and more: what was
+// changed after the record, or without one.
+func TestBaseImage(t *testing.T) {
+	s := newStage(t)
+	s.image("1", imageV1)
+	s.image("2", imageV2)
+	s.boot("1")
+	work(s)
+	s.update("2")
+	report := s.run(func(o *RunOptions) { o.Base = s.images["1"] })
+	if report.From != "" {
+		t.Errorf("there was no state: %+v", report)
+	}
+	s.want("with the image before", afterV2)
+}
+
+// Without any baseline only what is equal to the image goes.
+func TestNoBaseline(t *testing.T) {
+	s := newStage(t)
+	s.image("1", imageV1)
+	s.image("2", imageV2)
+	s.boot("1")
+	work(s)
+	s.update("2")
+	seen := readTree(t, s.Merged)
+	report := s.run(nil)
+	delete(seen, "usr/lib/os-release")
+	s.want("without a baseline", seen)
+	for _, r := range report.Results {
+		if r.Action == Drop && r.Reason != Redundant && r.Reason != Orphan {
+			t.Errorf("%s: %v", r.Rel, r.Decision)
+		}
+	}
+	if _, err := os.Lstat(filepath.Join(s.Upper, "etc/caught-up")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the redundant copy: %v", err)
+	}
+}
+
+// A base that is the overlay itself, or its upper, would make every edit look
+// like a copy.
+func TestBaseRefused(t *testing.T) {
+	s := newStage(t)
+	s.image("1", imageV1)
+	s.boot("1")
+	work(s)
+	seen := readTree(t, s.Merged)
+	for _, base := range []string{s.Merged, s.Upper, filepath.Join(s.Merged, "none")} {
+		target, release := s.target()
+		opts := s.runOptions()
+		opts.Base = base
+		_, err := Run(context.Background(), target, opts)
+		release()
+		if err == nil {
+			t.Errorf("base %s was believed", base)
+		}
+	}
+	delete(seen, "usr/lib/os-release")
+	s.want("after that", seen)
+}
+
+// Six overlays of one device, as Calculinux has them, all at once.
+func TestSixOverlays(t *testing.T) {
+	var all []*stage
+	for range 6 {
+		s := newStage(t)
+		s.image("1", imageV1)
+		s.image("2", imageV2)
+		s.boot("1")
+		s.run(nil)
+		work(s)
+		s.record()
+		all = append(all, s)
+	}
+	for _, s := range all {
+		s.update("2")
+	}
+	done := make(chan struct{})
+	for _, s := range all {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			o, err := overlay.Open(s.Merged, overlay.Options{})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, err = Run(context.Background(), &Target{Overlay: o, Mount: "/"}, s.runOptions())
+			if err := errors.Join(err, o.Close()); err != nil {
+				t.Error(err)
+			}
+		}()
+	}
+	for range all {
+		<-done
+	}
+	for _, s := range all {
+		s.want("of six", afterV2)
+	}
+}
