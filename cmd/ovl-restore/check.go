@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 
@@ -30,8 +31,10 @@ nothing; the rest needs the overlay to be unmounted, and its layers named by
 Findings:
   orphan-whiteout          a whiteout over nothing                   (--repair)
   exposed-whiteout         a whiteout that ls shows                  (--repair)
-  impure-missing           a directory lacks the mark overlay.impure (--repair, not mounted)
-  work-leftover            an interrupted copy-up's temporary entry  (--repair, not mounted)
+  impure-missing           a directory lacks the mark overlay.impure (--repair, not mounted;
+                           a notice where upper and image are on two file systems)
+  work-leftover            an interrupted copy-up's temporary entry  (--repair, not mounted;
+                           a notice on a mounted overlay, where it may be going on)
   redirect-origin-missing  a renamed directory, and what it was is gone
   redirect-origin-doubled  a renamed directory, and what it was shows, too
   redirect-not-followed    a renamed directory, mounted without redirects
@@ -46,6 +49,8 @@ Findings:
   work-elsewhere           work and upper on different file systems  (not mounted)
   work-in-upper            the work directory is in the upper        (not mounted)
   volatile-left            a mount with volatile left its mark       (not mounted)
+
+With -0, a finding is its code, a space, the path as it is, and NUL.
 
 Exit status, as of fsck; a sum where several hold:
   0   no problem
@@ -80,6 +85,7 @@ type checkFlags struct {
 	work      string
 	userxattr bool
 	wait      bool
+	nul       bool
 	json      bool
 	quiet     bool
 }
@@ -97,7 +103,7 @@ func newCheck(out *printer) *cobra.Command {
 		},
 		ValidArgsFunction: completeMounts,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			out.json, out.quiet = f.json, f.quiet
+			out.configure(restoreFlags{json: f.json, quiet: f.quiet, nul: f.nul})
 			return runCheck(cmd.Context(), out, f, args)
 		},
 	}
@@ -110,8 +116,10 @@ func newCheck(out *printer) *cobra.Command {
 	flags.StringVar(&f.work, "work", "", "its work directory `DIR`")
 	flags.BoolVar(&f.userxattr, "userxattr", false, "it is mounted with userxattr")
 	flags.BoolVar(&f.wait, "wait", false, "wait for another ovl-restore that is changing the overlay")
+	flags.BoolVarP(&f.nul, "null", "0", false, "print CODE PATH of each finding, names as they are, and NUL after each")
 	flags.BoolVar(&f.json, "json", false, "print one JSON object a line")
 	flags.BoolVarP(&f.quiet, "quiet", "q", false, "print problems that are left, and failures, only")
+	cmd.MarkFlagsMutuallyExclusive("json", "null")
 	return cmd
 }
 
@@ -158,6 +166,9 @@ func runCheck(ctx context.Context, out *printer, f checkFlags, args []string) er
 		return &exitError{fsckError}
 	}
 	for _, c := range overlays {
+		if ctx.Err() != nil {
+			break
+		}
 		if c.err == nil && c.Config.Upper.IsZero() {
 			continue // only an upper can have what is looked for
 		}
@@ -178,8 +189,9 @@ func runCheck(ctx context.Context, out *printer, f checkFlags, args []string) er
 // checkRun is one run of check, and what came of it.
 type checkRun struct {
 	*printer
-	flags checkFlags
-	code  int
+	flags  checkFlags
+	code   int
+	looked atomic.Int64 // upper entries
 }
 
 // exit is the run's outcome.
@@ -202,7 +214,17 @@ func (r *checkRun) check(ctx context.Context, c checkedOverlay, o checkable, err
 }
 
 func (r *checkRun) checkOpen(ctx context.Context, c checkedOverlay, o checkable) error {
-	findings, err := o.Check(ctx, overlay.CheckOptions{})
+	opts := overlay.CheckOptions{Looked: &r.looked, Failed: func(rel string, err error) {
+		r.code |= fsckError
+		r.progress.clear()
+		r.failure(c.where(overlay.Finding{In: overlay.InUpper, Path: rel}), err)
+	}}
+	stop := r.watch(&r.looked)
+	findings, err := o.Check(ctx, opts)
+	stop()
+	if err != nil && ctx.Err() != nil {
+		err = errFoundSoFar
+	}
 	if err == nil && r.flags.repair {
 		keep := &keeper{ctx: ctx, wait: r.flags.wait, out: r.printer, intent: journal.Intent{Kind: journal.KindRepair, Overlay: c.name}}
 		err = errors.Join(o.Repair(ctx, findings, overlay.RepairOptions{Keeper: keep.open}), keep.close())

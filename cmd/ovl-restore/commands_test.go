@@ -39,6 +39,7 @@ func scriptCommands() map[string]scriptCommand {
 		"strip":     cmdStrip,
 		"fill":      cmdFill,
 		"whiteouts": cmdWhiteouts,
+		"deep":      cmdDeep,
 		"whiteout":  cmdWhiteout,
 		"setattr":   cmdSetattr,
 		"link":      cmdLink,
@@ -311,4 +312,21 @@ func arg(ts *testscript.TestScript, neg bool, args []string, n int) []string {
 		ts.Fatalf("%d arguments, want at least %d", len(args), n)
 	}
 	return args
+}
+
+// cmdDeep makes so many directories in each other: to walk them takes long.
+func cmdDeep(ts *testscript.TestScript, neg bool, args []string) {
+	arg(ts, neg, args, 2)
+	depth, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	fd, err := unix.Open(ts.MkAbs(args[0]), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	ts.Check(err)
+	for range depth {
+		ts.Check(unix.Mkdirat(fd, "deep", 0o755))
+		next, err := unix.Openat(fd, "deep", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		ts.Check(err)
+		ts.Check(unix.Close(fd))
+		fd = next
+	}
+	ts.Check(unix.Close(fd))
 }

@@ -9,7 +9,6 @@ import (
 	"path"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/bmatcuk/doublestar/v4"
 	"github.com/spf13/cobra"
@@ -303,7 +302,7 @@ func compareAll(ctx context.Context, out *printer, f diffFlags, c compared, opts
 	}
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return fmt.Errorf("what was found so far is above: %w", errInterruptedDiff)
+		return errFoundSoFar
 	case err != nil:
 		return err
 	case failed:
@@ -364,13 +363,4 @@ func diffText(out *printer, c compared, paths []string) error {
 	}
 	out.unified(name, both.Image, both.Merged)
 	return nil
-}
-
-// watch shows on a terminal how many entries were looked at, until it is told to
-// stop.
-func (p *printer) watch(looked *atomic.Int64) (stop func()) {
-	if p.progress == nil {
-		return func() {}
-	}
-	return p.progress.count(looked, time.NewTicker(progressEvery))
 }

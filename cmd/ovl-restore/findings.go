@@ -52,6 +52,8 @@ func (p *printer) findings(c checkedOverlay, findings []overlay.Finding, complet
 		case p.json:
 			p.object(newJSONFinding(c, f))
 		case p.quiet && (f.Repaired || f.Severity == overlay.Notice):
+		case p.nul:
+			_, _ = p.stdout.WriteString(string(f.Code) + " " + c.where(f) + "\x00")
 		default:
 			p.line(findingLine(c, f, p.explain))
 		}
@@ -63,7 +65,7 @@ func (p *printer) findings(c checkedOverlay, findings []overlay.Finding, complet
 	case !complete:
 	case p.json:
 		p.object(jsonChecked{jsonPath: newJSONPath(c.name), Status: "checked", Problems: c.left, Repaired: c.repaired, Notices: c.notices})
-	case !p.quiet:
+	case !p.quiet && !p.nul:
 		p.line(quotePath(c.name) + ": " + checkedSentence(c))
 	}
 }

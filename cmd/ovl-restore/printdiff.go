@@ -7,9 +7,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/rogpeppe/go-internal/diff"
 	"golang.org/x/sys/unix"
@@ -20,8 +17,10 @@ import (
 // The output of diff. It belongs to the printer.
 
 var (
-	errInterruptedDiff = fmt.Errorf("interrupted: %w", unix.EINTR)
-	errNoSuchFile      = fmt.Errorf("neither the image nor the merged directory has it: %w", unix.ENOENT)
+	errInterrupted = fmt.Errorf("interrupted: %w", unix.EINTR)
+	// errFoundSoFar is for what prints as it goes.
+	errFoundSoFar = fmt.Errorf("what was found so far is above: %w", errInterrupted)
+	errNoSuchFile = fmt.Errorf("neither the image nor the merged directory has it: %w", unix.ENOENT)
 )
 
 // configureDiff is configure for diff.
@@ -167,30 +166,4 @@ func (p *printer) unified(name string, image, merged *[]byte) {
 // isBinary says what git does: there is a NUL near the beginning.
 func isBinary(data []byte) bool {
 	return bytes.IndexByte(data[:min(len(data), 8000)], 0) >= 0
-}
-
-// count shows a counter until it is told to stop.
-func (p *progress) count(n *atomic.Int64, ticks *time.Ticker) (stop func()) {
-	p.begin()
-	done := make(chan struct{})
-	var watching sync.WaitGroup
-	watching.Go(func() {
-		for {
-			select {
-			case <-done:
-				return
-			case <-ticks.C:
-				if !p.now().Before(p.next) {
-					p.shown = true
-					_, _ = fmt.Fprintf(p.out, "\rovl-restore: %d entries", n.Load())
-				}
-			}
-		}
-	})
-	return sync.OnceFunc(func() {
-		ticks.Stop()
-		close(done)
-		watching.Wait()
-		p.clear()
-	})
 }

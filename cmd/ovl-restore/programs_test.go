@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -121,6 +122,47 @@ func interruptAt() {
 			time.Sleep(10 * time.Microsecond)
 		}
 	}
+}
+
+// interruptReading runs a program and sends it SIGINT as soon as it reads a
+// directory whose path is too long for the kernel to tell. It has to end at once.
+func interruptReading() {
+	cmd := command(os.Args[1:])
+	must(cmd.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	fds := fmt.Sprintf("/proc/%d/fd", cmd.Process.Pid)
+	for {
+		if readsDeep(fds) {
+			must(cmd.Process.Signal(unix.SIGINT))
+			select {
+			case err := <-ended:
+				exitAs(err)
+			case <-time.After(2 * time.Second):
+				must(errors.New("interrupt-reading: the program does not stop"))
+			}
+		}
+		select {
+		case err := <-ended:
+			fmt.Fprintln(os.Stderr, "interrupt-reading: the program ended before it could be interrupted:", err)
+			os.Exit(125)
+		default:
+			time.Sleep(10 * time.Microsecond)
+		}
+	}
+}
+
+func readsDeep(fds string) bool {
+	names, err := os.ReadDir(fds)
+	if err != nil {
+		return false
+	}
+	for _, name := range names {
+		if _, err := os.Readlink(filepath.Join(fds, name.Name())); errors.Is(err, unix.ENAMETOOLONG) {
+			return true
+		}
+	}
+	return false
 }
 
 func command(args []string) *exec.Cmd {

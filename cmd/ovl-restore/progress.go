@@ -5,6 +5,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -42,4 +44,42 @@ func (p *progress) clear() {
 	}
 	p.shown = false
 	_, _ = io.WriteString(p.out, "\r\x1b[K")
+}
+
+// watch shows on a terminal how many entries were looked at, until it is told to
+// stop.
+func (p *printer) watch(looked *atomic.Int64) (stop func()) {
+	if p.progress == nil {
+		return func() {}
+	}
+	return p.progress.count(looked, time.NewTicker(progressEvery))
+}
+
+// count shows a counter until it is told to stop. The clock goes on from one to
+// the next.
+func (p *progress) count(n *atomic.Int64, ticks *time.Ticker) (stop func()) {
+	if p.next.IsZero() {
+		p.begin()
+	}
+	done := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-ticks.C:
+				if !p.now().Before(p.next) {
+					p.shown = true
+					_, _ = fmt.Fprintf(p.out, "\rovl-restore: %d entries", n.Load())
+				}
+			}
+		}
+	})
+	return sync.OnceFunc(func() {
+		ticks.Stop()
+		close(done)
+		watching.Wait()
+		p.clear()
+	})
 }

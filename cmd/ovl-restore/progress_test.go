@@ -4,6 +4,7 @@ package main
 
 import (
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -38,4 +39,28 @@ func TestProgressShowsAfterASecond(t *testing.T) {
 	want("\r\x1b[K")
 	p.clear()
 	want("")
+}
+
+// A counter goes on from one overlay to the next, and is taken away for what is
+// printed between.
+func TestProgressCounts(t *testing.T) {
+	var out strings.Builder
+	now := time.Unix(0, 0)
+	p := &progress{out: &out, now: func() time.Time { return now }}
+	var n atomic.Int64
+	n.Store(12345)
+	stop := p.count(&n, time.NewTicker(time.Millisecond))
+	time.Sleep(20 * time.Millisecond)
+	stop()
+	if out.Len() > 0 {
+		t.Errorf("before a second has passed, the terminal got %q", out.String())
+	}
+	now = now.Add(time.Second)
+	stop = p.count(&n, time.NewTicker(time.Millisecond))
+	time.Sleep(20 * time.Millisecond)
+	stop()
+	stop() // once more does nothing
+	if want := "\rovl-restore: 12345 entries"; !strings.HasPrefix(out.String(), want) || !strings.HasSuffix(out.String(), want+"\r\x1b[K") {
+		t.Errorf("the terminal got %q, want %q and its end", out.String(), want)
+	}
 }

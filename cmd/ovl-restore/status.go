@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -60,7 +61,7 @@ func newStatus(out *printer) *cobra.Command {
 		},
 		ValidArgsFunction: completeMounts,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			out.json = f.output == "json"
+			out.configure(restoreFlags{json: f.output == "json"})
 			return printed(out, runStatus(cmd.Context(), out, f, args))
 		},
 	}
@@ -119,10 +120,10 @@ func runStatus(ctx context.Context, out *printer, f statusFlags, args []string) 
 	var all []*overlayStatus
 	failed := false
 	for _, c := range overlays {
-		s, err := lookAt(ctx, c)
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			break
 		}
+		s, err := out.lookAt(ctx, c)
 		errs := []error{err}
 		if err == nil {
 			all = append(all, s)
@@ -157,15 +158,19 @@ func runStatus(ctx context.Context, out *printer, f statusFlags, args []string) 
 	return nil
 }
 
-func lookAt(ctx context.Context, c chosen) (_ *overlayStatus, err error) {
+func (p *printer) lookAt(ctx context.Context, c chosen) (_ *overlayStatus, err error) {
 	o, err := c.open()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, o.Close()) }()
 	s := &overlayStatus{others: c.Others, now: time.Now()}
-	if s.Overview, err = o.Overview(ctx); err != nil {
-		return nil, err
+	var looked atomic.Int64
+	stop := p.watch(&looked)
+	s.Overview = o.Overview(ctx, &looked)
+	stop()
+	if s.CountErr != nil && ctx.Err() != nil {
+		s.CountErr = errInterrupted
 	}
 	if s.Upper == nil {
 		return s, nil

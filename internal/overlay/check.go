@@ -71,7 +71,7 @@ func (c *checked) found(f Finding) { c.findings = append(c.findings, f) }
 func (c *checker) run(ctx context.Context) ([]Finding, error) {
 	err := c.walk(ctx)
 	if err == nil {
-		err = c.doubledOrigins()
+		err = c.doubledOrigins(ctx)
 	}
 	c.lowerChanged()
 	if c.work != nil {
@@ -148,8 +148,13 @@ func (d *checkedDir) look() error {
 		return err
 	}
 	if d.copiedUp != "" && !d.marks.impure {
-		d.found(newFinding(ImpureMissing, d.rel,
-			"a directory with copies of the image's entries, such as %q, lacks the mark overlay.impure", d.copiedUp))
+		f := newFinding(ImpureMissing, d.rel,
+			"a directory with copies of the image's entries, such as %q, lacks the mark overlay.impure", d.copiedUp)
+		if !sameDevice(d.dir.upper, d.dir.lower[0]) {
+			f.Severity = Notice
+			f.Effect = "none while the upper and the image are on two file systems: the kernel heeds it on one only"
+		}
+		d.found(f)
 	}
 	return nil
 }

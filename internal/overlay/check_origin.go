@@ -49,6 +49,7 @@ func (c *checker) rootOrigin() error {
 		return err
 	}
 	c.evidence.weigh(c.cameFrom(value, place{0, "."}), ".")
+	c.evidence.depends = c.evidence.changed > 0 // with an index, the kernel refuses to mount it
 	return nil
 }
 

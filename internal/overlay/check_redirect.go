@@ -3,6 +3,7 @@
 package overlay
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -114,9 +115,12 @@ func inodeOf(st *unix.Stat_t) inode { return inode{st.Dev, st.Ino} }
 
 // doubledOrigins finds entries of the image that show under two names: two
 // renamed entries lead to them, or the name that they had is not hidden.
-func (c *checker) doubledOrigins() error {
+func (c *checker) doubledOrigins(ctx context.Context) error {
 	first := map[place]redirected{}
 	for _, r := range c.origins {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
 		if other, ok := first[r.origin]; ok && other.ino != r.ino {
 			c.doubled(r, other.rel)
 			continue

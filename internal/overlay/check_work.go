@@ -118,7 +118,8 @@ func lstatIn(dirfd int, rel string) (unix.Stat_t, error) {
 //
 // A whiteout there is none: since Linux 5.8 the kernel keeps one, to link others
 // from, and leaves it behind at each unmount. On a mounted overlay copy-ups may
-// be going on; only what is older than this boot is none of those.
+// be going on. What is older than this boot is none of those; what nobody has
+// written to for minutes is hardly one, and is a notice; the rest is not told of.
 func (c *checker) leftovers() error {
 	fd, err := openBeneath(c.work.fd(), "work", unix.O_RDONLY|unix.O_DIRECTORY)
 	if errors.Is(err, unix.ENOENT) {
@@ -135,13 +136,30 @@ func (c *checker) leftovers() error {
 	slices.Sort(names)
 	for _, name := range names {
 		st, err := lstatAt(fd, name)
-		if err != nil || !isLeftover(name, &st) || c.mounted && !olderThanBoot(&st) {
+		if err != nil || !isLeftover(name, &st) {
 			continue
 		}
-		c.foundInWork(WorkLeftover, "work/"+name, "%s that a copy-up left behind when it was interrupted", article(st.Mode))
+		f := newFinding(WorkLeftover, "work/"+name, "%s that a copy-up left behind when it was interrupted", article(st.Mode))
+		f.In = InWork
+		if c.mounted && !olderThanBoot(&st) {
+			idle := timeNow().Sub(time.Unix(st.Ctim.Unix()))
+			if idle < leftoverIdle {
+				continue
+			}
+			f.What = fmt.Sprintf("%s of a copy-up that was interrupted, or is going on: nothing was written to it for %d minutes",
+				article(st.Mode), int(idle.Minutes()))
+			f.Severity = Notice
+		}
+		c.found(f)
 	}
 	return nil
 }
+
+// leftoverIdle is when a copy-up is taken to be dead: it writes all the time.
+const leftoverIdle = 5 * time.Minute
+
+// timeNow is for the tests.
+var timeNow = time.Now
 
 // isLeftover knows the kernel's names for temporary entries, "#" and a number.
 func isLeftover(name string, st *unix.Stat_t) bool {
@@ -156,6 +174,6 @@ func olderThanBoot(st *unix.Stat_t) bool {
 		return false
 	}
 	// A minute to spare: clocks are set.
-	boot := time.Now().Add(-time.Duration(up.Nano()) - time.Minute)
+	boot := timeNow().Add(-time.Duration(up.Nano()) - time.Minute)
 	return time.Unix(st.Ctim.Unix()).Before(boot)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -70,9 +71,10 @@ type Effective struct {
 	Redirect                                        string // on, follow or nofollow
 }
 
-// Overview looks at an overlay. What cannot be learnt is said in it; the error is
-// that of ctx.
-func (o *Overlay) Overview(ctx context.Context) (*Overview, error) {
+// Overview looks at an overlay. What cannot be learnt is said in it: when ctx
+// ends, that is how much differs. looked, if not nil, counts the upper entries
+// that were looked at, while it goes on.
+func (o *Overlay) Overview(ctx context.Context, looked *atomic.Int64) *Overview {
 	s := &Overview{Mount: o.Mount, Runtime: o.Mount.Runtime(), Options: o.Mount.Config.effective()}
 	upper, err := o.Upper()
 	switch {
@@ -92,23 +94,18 @@ func (o *Overlay) Overview(ctx context.Context) (*Overview, error) {
 	}
 	s.Method = o.methodStatus(s.Upper != nil)
 	if s.LowersErr == nil {
-		if s.Image, err = o.Image(); err != nil {
-			return nil, err
-		}
+		s.Image = identify(lowers)
 	}
 	if s.Upper == nil {
-		return s, nil
+		return s
 	}
 	if s.LowersErr == nil {
-		s.CountErr = s.count(ctx, o)
+		s.CountErr = s.count(ctx, o, looked)
 	}
 	if s.CountErr == nil {
 		s.CountErr = s.measure(ctx, upper)
 	}
-	if err := context.Cause(ctx); err != nil {
-		return nil, err
-	}
-	return s, nil
+	return s
 }
 
 func (o *Overlay) layerStatus(l *Layer) *LayerStatus {
@@ -175,10 +172,10 @@ func (c Config) effective() Effective {
 }
 
 // count counts the deviations by kind.
-func (s *Overview) count(ctx context.Context, o *Overlay) error {
+func (s *Overview) count(ctx context.Context, o *Overlay, looked *atomic.Int64) error {
 	var counts Counts
 	var bytes Bytes
-	err := o.Diff(ctx, DiffOptions{Kinds: AllKinds, Sizes: true}, func(d Deviation) error {
+	err := o.Diff(ctx, DiffOptions{Kinds: AllKinds, Sizes: true, Looked: looked}, func(d Deviation) error {
 		counts[d.Kind]++
 		if d.Kind == Redundant && d.Type != unix.S_IFDIR {
 			bytes.Redundant += d.Blocks
