@@ -102,10 +102,17 @@ kernel-patches: ## the kernel patches, written anew from those repositories
 	@for s in $(KERNEL_SERIES); do test/vm/kernel/patches.sh export $$s build/kernel/$$s || exit; done
 	tools/squash-patches.sh make $(KERNEL_SERIES)
 
+.PHONY: kernel-check
+kernel-check: ## the kernel patches by git am, checkpatch.pl --strict and sparse, each commit built
+	@for s in $(KERNEL_SERIES); do test/vm/kernel/patches.sh check $$s || exit; done
+
 # The kernel patches, for longer and on more than make test does. The debug
 # kernels take ten minutes each to build, once for each change of the patches.
-.PHONY: test-kernel-race test-kernel-debug test-kernel-32 test-kernel-arm test-kernel-arm64 test-kernel-powercut
+.PHONY: test-kernel test-kernel-race test-kernel-debug test-kernel-32 test-kernel-arm test-kernel-arm64 test-kernel-powercut test-kernel-mutants
 kernel_tests = go test -count=1 -timeout 3h -tags vmlong -v ./test/vm -run '^TestKernel$$'
+
+test-kernel: ## the kernel tests on all file systems that the kernels have
+	OVL_VM_FILESYSTEMS=1 $(kernel_tests)
 
 test-kernel-race: ## eight threads for a minute on the same names, in the kernels in QEMU
 	OVL_RACE=60s OVL_VM_RUN='^TestRace$$' $(kernel_tests)
@@ -117,7 +124,7 @@ test-kernel-32: ## the kernel tests as a 32-bit program on the 64-bit kernels
 	OVL_VM_GOARCH=386 $(kernel_tests)
 
 test-kernel-arm: ## the kernel tests on 32-bit ARM
-	OVL_VM_ARCH=armhf $(kernel_tests)
+	OVL_VM_ARCH=armhf OVL_VM_FILESYSTEMS=1 $(kernel_tests)
 
 test-kernel-arm64: ## the kernel tests on arm64, as a 64-bit program and as one for 32-bit ARM
 	OVL_VM_ARCH=arm64 $(kernel_tests)
@@ -125,6 +132,9 @@ test-kernel-arm64: ## the kernel tests on arm64, as a 64-bit program and as one 
 
 test-kernel-powercut: ## cut the guests' power while names are restored
 	go test -count=1 -timeout 1h -tags vmlong -v ./test/vm -run '^TestRestorePowerCut$$'
+
+test-kernel-mutants: ## the tests against wrong patches, each of which one has to notice; OVL_MUTANTS=3,7 selects
+	go test -count=1 -timeout 4h -tags vmlong -v ./test/vm -run '^TestMutants$$'
 
 .PHONY: $(SUMMARY)
 $(SUMMARY):

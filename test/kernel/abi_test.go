@@ -58,6 +58,7 @@ func TestArguments(t *testing.T) {
 		path("the mount point", o.Merged, unix.EXDEV)
 		path("a layer", o.lower("f"), unix.EXDEV)
 		path("long name", o.merged(strings.Repeat("x", 256)), unix.ENAMETOOLONG)
+		path("long name where there is no upper", o.merged("d/"+strings.Repeat("x", 256)), unix.ENAMETOOLONG)
 		path("longest name", o.merged(strings.Repeat("x", 255)), unix.EEXIST)
 		path("nothing there", o.merged("nothing"), unix.EEXIST)
 	}
@@ -65,7 +66,9 @@ func TestArguments(t *testing.T) {
 	want(t, rawIoctl(o.dir, 0x40104f04, nil), unix.ENOTTY)
 	want(t, rawIoctl(o.dir, 0x80104f02, nil), unix.ENOTTY)
 
-	_, err := rawState(o.dir, o.merged("f"), 1, 0)
+	_, err := rawState(o.dir, o.merged("d/"+strings.Repeat("x", 256)), 0, 0)
+	want(t, err, unix.ENAMETOOLONG)
+	_, err = rawState(o.dir, o.merged("f"), 1, 0)
 	want(t, err, unix.EINVAL)
 	_, err = rawState(o.dir, o.merged("f"), 0, 1)
 	want(t, err, unix.EINVAL)

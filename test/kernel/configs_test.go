@@ -7,6 +7,7 @@ package kernel
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,8 +20,9 @@ import (
 type config struct {
 	name    string
 	options []string
-	nested  bool // the lower layer is an overlay itself
-	split   bool // lower and upper are on different file systems
+	nested  bool   // the lower layer is an overlay itself
+	image   string // the lower layer is a read-only image of this file system
+	split   bool   // lower and upper are on different file systems
 }
 
 var configs = []config{
@@ -39,6 +41,18 @@ var configs = []config{
 	{name: "split+redirect_dir", split: true, options: []string{"xino=off", "redirect_dir=on"}},
 }
 
+// allConfigs are configs, and an image below where the guest can make one.
+func allConfigs() []config {
+	all := slices.Clone(configs)
+	for _, fs := range strings.Fields(os.Getenv("OVL_IMAGES")) {
+		all = append(all,
+			config{name: fs, image: fs},
+			config{name: fs + "+redirect_dir", image: fs, options: []string{"redirect_dir=on"}},
+			config{name: fs + "+index", image: fs, options: []string{"index=on"}})
+	}
+	return all
+}
+
 func (c config) has(option string) bool {
 	return strings.Contains(strings.Join(c.options, ","), option)
 }
@@ -47,21 +61,18 @@ func (c config) index() bool     { return c.has("index=on") }
 func (c config) nfsExport() bool { return c.has("nfs_export=on") }
 func (c config) redirects() bool { return c.has("redirect_dir=on") }
 
-// onEachConfig runs a scenario on each kind of overlay, on tmpfs and on ext4.
-// fill fills the lower layer before it is mounted.
+// onEachConfig runs a scenario on each kind of overlay, on tmpfs, ext4 and the
+// other file systems that the guest has. fill fills the lower layer before it
+// is mounted.
 func onEachConfig(t *testing.T, fill func(o *overlay), test func(o *overlay, c config)) {
-	for _, fs := range []string{"tmpfs", "ext4"} {
+	for _, fs := range fileSystems() {
 		t.Run(fs, func(t *testing.T) {
-			for _, c := range configs {
+			for _, c := range allConfigs() {
 				if fs == "tmpfs" && c.has("userxattr") {
 					continue // no user.* on Linux 6.1's tmpfs
 				}
 				t.Run(c.name, func(t *testing.T) {
-					dir := t.TempDir()
-					if fs == "ext4" {
-						dir = namespace.Disk(t)
-					}
-					o := newOverlayIn(t, dir)
+					o := newOverlayIn(t, dirOn(t, fs))
 					if c.split {
 						other := t.TempDir()
 						if fs == "tmpfs" {
@@ -75,6 +86,9 @@ func onEachConfig(t *testing.T, fill func(o *overlay), test func(o *overlay, c c
 						inner := newOverlayIn(t, namespace.Disk(t))
 						inner.Mount(t, "lowerdir="+o.Lower)
 						o.Lower = inner.Merged
+					}
+					if c.image != "" {
+						o.makeImage(c.image)
 					}
 					o.start(c.options...)
 					test(o, c)

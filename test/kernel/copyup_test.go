@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -114,6 +115,48 @@ func TestDescriptorIsCopiedUp(t *testing.T) {
 		for _, name := range []string{"f", "g2", "h2"} {
 			if mode := o.stat(name).Mode & 0o777; mode != 0o600 {
 				o.t.Errorf("%s has mode %o", name, mode)
+			}
+		}
+	})
+}
+
+// The file is changed through the descriptor in the moment in which it is
+// removed and restored: it is changed before or not at all.
+func TestStaleDescriptorRace(t *testing.T) {
+	onEachFS(t, func(t *testing.T, o *overlay) {
+		o.layer("f", "over")
+		o.start()
+		for round := range 200 {
+			f := o.openFile("f", os.O_RDONLY)
+			over := o.openFile("over", os.O_RDONLY)
+			o.write(o.merged("new"), "new")
+			changed := make(chan error, 2)
+			for _, file := range []*os.File{f, over} {
+				go func() {
+					time.Sleep(time.Duration(round%20) * 20 * time.Microsecond)
+					changed <- unix.Fchmod(int(file.Fd()), 0o600)
+				}()
+			}
+			o.remove("f")
+			o.restore("f")
+			o.rename("new", "over")
+			o.discard("over")
+			for range 2 {
+				if err := <-changed; err != nil {
+					want(t, err, unix.EEXIST)
+				}
+			}
+			f.Close()
+			over.Close()
+			for _, name := range []string{"f", "over"} {
+				o.wantState(name, ioctl.StateNone, 0)
+				o.wantLower(name)
+				if mode := o.stat(name).Mode & 0o777; mode != 0o644 {
+					t.Errorf("%s has mode %o", name, mode)
+				}
+			}
+			if t.Failed() {
+				return
 			}
 		}
 	})

@@ -7,6 +7,7 @@ package kernel
 import (
 	"io"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -217,6 +218,14 @@ func TestDiscardOneOfTwoLinks(t *testing.T) {
 			o.wantContent("h", "other")
 			o.wantContent("g", "changed")
 		})
+		// Also when g, which was looked up first, has left the cache.
+		o.dropCaches()
+		o.stat("g")
+		o.openFile("f", os.O_RDONLY)
+		o.dropCaches()
+		if sh, sf := o.stat("h"), o.stat("f"); sf.Ino != sh.Ino {
+			o.t.Errorf("f, which is open: inode %d; h: inode %d", sf.Ino, sh.Ino)
+		}
 	})
 }
 
@@ -348,4 +357,44 @@ func TestTwinsAreLookedUpAtOnce(t *testing.T) {
 			return
 		}
 	}
+}
+
+// An image made of layers may have a directory by two names: its own, and one
+// that a layer between redirects to it. What is below has no upper entry and no
+// parent in common that tells the two apart.
+func TestRedirectInLowerLayer(t *testing.T) {
+	onEachFS(t, func(t *testing.T, o *overlay) {
+		o.layer("d/sub/f", "d/g")
+		middle := filepath.Join(filepath.Dir(o.Lower), "middle")
+		o.must(os.MkdirAll(filepath.Join(middle, "x"), 0o755))
+		o.must(unix.Setxattr(filepath.Join(middle, "x"), "trusted.overlay.redirect", []byte("/d"), 0))
+		options := []string{"lowerdir=" + middle + ":" + o.Lower, "redirect_dir=on"}
+		o.start(options...)
+		want := map[string]string{}
+		for _, name := range []string{"sub/f", "g"} {
+			want["d/"+name], want["x/"+name] = "lower d/"+name, "lower d/"+name
+		}
+		check := func() {
+			t.Helper()
+			for _, name := range []string{"sub", "sub/f", "g"} {
+				o.wantDistinct("d/"+name, "x/"+name)
+			}
+			for name, content := range want {
+				o.wantContent(name, content)
+			}
+		}
+		c := config{options: options}
+		o.orders(c, "d/sub/f", "x/sub/f", check)
+		for name := range want {
+			want[name] = "changed " + name
+			o.must(os.WriteFile(o.merged(name), []byte(want[name]), 0))
+			o.orders(c, "d/sub/f", "x/sub/f", check)
+		}
+		o.discard("d/g")
+		want["d/g"] = "lower d/g"
+		o.remove("x/sub/f")
+		o.restore("x/sub/f")
+		want["x/sub/f"] = "lower d/sub/f"
+		o.orders(c, "d/sub/f", "x/sub/f", check)
+	})
 }

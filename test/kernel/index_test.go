@@ -55,6 +55,58 @@ func TestIndexedHardLinks(t *testing.T) {
 	})
 }
 
+// Before one of them is copied up, and after: whoever looks at them sees one file.
+func TestIndexedHardLinksAreOneFile(t *testing.T) {
+	onEachFS(t, func(t *testing.T, o *overlay) {
+		o.layer("f", "d/")
+		o.must(os.Link(o.lower("f"), o.lower("g")))
+		o.must(os.Link(o.lower("f"), o.lower("d/h")))
+		o.start("index=on")
+		want := "lower f"
+		check := func(names ...string) {
+			t.Helper()
+			o.dropCaches()
+			first := o.stat(names[0])
+			for _, name := range names {
+				o.wantContent(name, want)
+				if st := o.stat(name); st.Ino != first.Ino || st.Nlink != 3 {
+					t.Errorf("%s: inode %d, %d links; %s: inode %d", name, st.Ino, st.Nlink, names[0], first.Ino)
+				}
+			}
+		}
+		check("f", "g", "d/h")
+		check("d/h", "g", "f")
+		// While one is in use the others are looked up.
+		open := o.openFile("f", os.O_RDONLY)
+		check("g", "d/h", "f")
+		want = "changed"
+		o.must(os.WriteFile(o.merged("d/h"), []byte(want), 0))
+		check("f", "g", "d/h")
+		check("g", "d/h", "f")
+		if got := readAll(t, open); got != want {
+			t.Errorf("the open file holds %q", got)
+		}
+	})
+}
+
+// A lower directory that was the upper of an overlay itself may have redirects
+// in it, whose origins the index may know by another name.
+func TestIndexedRedirect(t *testing.T) {
+	onEachFS(t, func(t *testing.T, o *overlay) {
+		o.layer("d/sub/deep/f", "e/sub/f")
+		o.must(unix.Setxattr(o.lower("d/sub/deep"), "trusted.overlay.redirect", []byte("/e/sub"), 0))
+		for _, name := range []string{"d", "e"} {
+			o.must(unix.Mknod(o.upper(name), unix.S_IFCHR, 0))
+		}
+		o.start("index=on", "redirect_dir=on")
+		o.want(o.mount.IsRestorable(o.merged("d")), unix.EOPNOTSUPP)
+		o.want(o.tryRestore("d"), unix.EOPNOTSUPP)
+		o.wantWhiteout("d", true)
+		o.restore("e")
+		o.wantLower("e/sub/f")
+	})
+}
+
 // Without the index, a copied up hard link is a file of its own.
 func TestHardLinksWithoutIndex(t *testing.T) {
 	onEachFS(t, func(t *testing.T, o *overlay) {

@@ -245,8 +245,10 @@ func (o *overlay) dropCaches() {
 	o.must(os.WriteFile("/proc/sys/vm/drop_caches", []byte("2"), 0o200))
 }
 
-// onEachFS runs a test on tmpfs and on ext4.
+// onEachFS runs a test on tmpfs, ext4 and the other file systems that the guest
+// has.
 func onEachFS(t *testing.T, test func(t *testing.T, o *overlay)) {
-	t.Run("tmpfs", func(t *testing.T) { test(t, newOverlayIn(t, t.TempDir())) })
-	t.Run("ext4", func(t *testing.T) { test(t, newOverlay(t)) })
+	for _, fs := range fileSystems() {
+		t.Run(fs, func(t *testing.T) { test(t, newOverlayIn(t, dirOn(t, fs))) })
+	}
 }

@@ -147,7 +147,7 @@ func TestManyLowers(t *testing.T) {
 // The upper layer was changed by others: found out, or at least not undone.
 func TestUpperChangedBelow(t *testing.T) {
 	o := newOverlay(t)
-	o.layer("f", "g", "h")
+	o.layer("f", "g", "h", "i")
 	o.start()
 	o.must(os.WriteFile(o.merged("f"), []byte("changed"), 0))
 	o.write(o.upper("other"), "another file")
@@ -167,6 +167,13 @@ func TestUpperChangedBelow(t *testing.T) {
 	o.wantLower("h")
 	o.must(unix.Mknod(o.upper("h"), unix.S_IFCHR, 0))
 	o.want(o.tryRestore("h"), unix.ESTALE)
+	// A file made by hand over one that is cached, and still shown.
+	o.wantLower("i")
+	o.write(o.upper("i"), "by hand")
+	o.want(o.tryDiscard("i"), unix.ESTALE)
+	if b, err := os.ReadFile(o.upper("i")); err != nil || string(b) != "by hand" {
+		t.Errorf("upper i: %q, %v", b, err)
+	}
 }
 
 // There is no moment without the name: whoever looks finds one or the other.

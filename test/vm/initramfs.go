@@ -85,6 +85,11 @@ func (c *Config) addModules(t tree) ([]string, error) {
 			return nil, fmt.Errorf("add a kernel module: %w", err)
 		}
 	}
+	if c.Kernel.deleg != "" {
+		if err := t.add(File{Guest: "/lib/modules/deleg.ko", Host: c.Kernel.deleg}); err != nil {
+			return nil, fmt.Errorf("add a kernel module: %w", err)
+		}
+	}
 	for i := range load {
 		load[i] = path.Join(dir, load[i])
 	}

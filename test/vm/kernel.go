@@ -39,6 +39,8 @@ type Kernel struct {
 	modules *modules
 	// overlay is the path of the patched module, or empty.
 	overlay string
+	// deleg is the path of the module that TestDelegation needs, or empty.
+	deleg string
 }
 
 // Root returns the repository's root directory.
@@ -123,6 +125,9 @@ func prepare(ctx context.Context, series string, variant Variant, edits string) 
 		if k.overlay, err = script(ctx, root, "module.sh", dir, patches, edits); err != nil {
 			return nil, err
 		}
+		if k.deleg, err = script(ctx, root, "extra.sh", dir, filepath.Join(root, "test/kernel/deleg")); err != nil {
+			return nil, err
+		}
 	default:
 		return nil, fmt.Errorf("no kernel variant %q", variant)
 	}
@@ -139,6 +144,11 @@ func (k *Kernel) take(dir string) error {
 	k.Image = filepath.Join(dir, "vmlinuz")
 	k.modules, err = readModules(filepath.Join(dir, "root/lib/modules", k.Release))
 	return err
+}
+
+// HasModule tells whether a module is among the kernel's or part of it.
+func (k *Kernel) HasModule(name string) bool {
+	return k.modules.builtin[name] || k.modules.files[name] != ""
 }
 
 // script runs one of the scripts in test/vm/kernel and returns what it prints.

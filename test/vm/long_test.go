@@ -15,7 +15,8 @@ import (
 
 // TestKernel runs the kernel's tests for longer, and on more, than make test
 // does: make test-kernel-race and make test-kernel-debug. OVL_RACE is how long
-// the race lasts, OVL_VM_VARIANT the kernel's variant, OVL_VM_RUN selects tests.
+// the race lasts, OVL_VM_VARIANT the kernel's variant, OVL_VM_RUN selects tests,
+// OVL_VM_FILESYSTEMS adds all file systems that the kernel has.
 func TestKernel(t *testing.T) {
 	variant := vm.Variant(os.Getenv("OVL_VM_VARIANT"))
 	if variant == "" {
@@ -46,14 +47,18 @@ func runKernelTests(ctx context.Context, t *testing.T, series string, variant vm
 	if err != nil {
 		t.Fatal(err)
 	}
-	guest, err := vm.Boot(ctx, vm.Config{
+	config := vm.Config{
 		Kernel:    kernel,
 		Files:     tests.Files(),
 		Memory:    2048,
 		CPUs:      4,
 		Env:       []string{"OVL_RACE=" + os.Getenv("OVL_RACE")},
 		BootLimit: 5 * time.Minute,
-	})
+	}
+	if os.Getenv("OVL_VM_FILESYSTEMS") != "" {
+		addFileSystems(ctx, t, &config)
+	}
+	guest, err := vm.Boot(ctx, config)
 	if err != nil {
 		t.Fatal(err)
 	}
