@@ -162,7 +162,7 @@ func (a *audit) of(o *overlay, uid int, name, how string) (success string, names
 				success = "yes"
 			}
 		case kind == unix.AUDIT_PATH && ours:
-			if m := auditPath.FindStringSubmatch(text); m != nil && m[2] != "PARENT" && m[2] != "NORMAL" {
+			if m := auditPath.FindStringSubmatch(text); len(m) == 3 && m[2] != "PARENT" && m[2] != "NORMAL" {
 				names = append(names, m[2])
 			}
 		case kind == unix.AUDIT_EOE && ours:

@@ -79,8 +79,10 @@ var All = []Mutant{
 			{"inode.c", "\tif (ovl_test_flag(OVL_ALIAS, d_inode(oip->dentry->d_parent)))\n\t\treturn true;\n", ""},
 			// Whoever waits for the inode of the other name goes on when it is
 			// ready, at times before it has that name.
-			{"inode.c", "\tif (alias) {\n\t\tovl_set_flag(OVL_ALIAS, inode);\n",
-				"\tschedule_timeout_uninterruptible(1);\n\tif (alias) {\n\t\tovl_set_flag(OVL_ALIAS, inode);\n"},
+			{
+				"inode.c", "\tif (alias) {\n\t\tovl_set_flag(OVL_ALIAS, inode);\n",
+				"\tschedule_timeout_uninterruptible(1);\n\tif (alias) {\n\t\tovl_set_flag(OVL_ALIAS, inode);\n",
+			},
 		},
 	},
 	{
@@ -120,10 +122,14 @@ var All = []Mutant{
 	{
 		Point: 4, Name: "upper is held for writing across the unlink", Run: "^TestFreeze$",
 		Edits: []Edit{
-			{"ioctl.c", "\tovl_dentry_set_flag(OVL_E_NO_WHITEOUT, dentry);\n",
-				"\terr = ovl_want_write(dentry);\n\tif (err)\n\t\treturn err;\n\tschedule_timeout_uninterruptible(1);\n\tovl_dentry_set_flag(OVL_E_NO_WHITEOUT, dentry);\n"},
-			{"ioctl.c", "\tovl_dentry_clear_flag(OVL_E_NO_WHITEOUT, dentry);\n",
-				"\tovl_dentry_clear_flag(OVL_E_NO_WHITEOUT, dentry);\n\tovl_drop_write(dentry);\n"},
+			{
+				"ioctl.c", "\tovl_dentry_set_flag(OVL_E_NO_WHITEOUT, dentry);\n",
+				"\terr = ovl_want_write(dentry);\n\tif (err)\n\t\treturn err;\n\tschedule_timeout_uninterruptible(1);\n\tovl_dentry_set_flag(OVL_E_NO_WHITEOUT, dentry);\n",
+			},
+			{
+				"ioctl.c", "\tovl_dentry_clear_flag(OVL_E_NO_WHITEOUT, dentry);\n",
+				"\tovl_dentry_clear_flag(OVL_E_NO_WHITEOUT, dentry);\n\tovl_drop_write(dentry);\n",
+			},
 		},
 	},
 

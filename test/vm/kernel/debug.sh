@@ -31,6 +31,9 @@ if [ -e "$dir/complete" ]; then
 	exit 0
 fi
 
+"$here/../../../tools/need.sh" flex=flex bison=bison bc=bc /usr/include/libelf.h=libelf-dev \
+	/usr/include/openssl/opensslv.h=libssl-dev >&2
+
 # One build at a time, and one build directory: after a change of a patch only
 # what it touches is built again.
 work=$kernel/debug
