@@ -284,6 +284,12 @@ func cmdJSON(ts *testscript.TestScript, neg bool, args []string) {
 			into = new(jsonSurvey)
 		case "cleaned":
 			into = new(jsonCleaned)
+		case "tx":
+			into = new(jsonTx)
+		case "entry":
+			into = new(jsonEntry)
+		case "undone":
+			into = new(jsonUndone)
 		case "finding":
 			if into = new(jsonFinding); strings.Contains(line, `"status":"checked"`) {
 				into = new(jsonChecked)

@@ -97,6 +97,7 @@ func hint(err error) string {
 		noMount    *noMountError
 		misplaced  *misplacedError
 		flush      *overlay.FlushError
+		several    *severalError
 	)
 	switch {
 	case errors.As(err, new(*usageError)):
@@ -139,6 +140,12 @@ func hint(err error) string {
 		errors.As(err, new(*reset.IncompleteError)), errors.As(err, new(*reset.MountPointError)),
 		errors.As(err, new(*reset.ForeignError)), errors.As(err, new(*reset.DecidedError)):
 		return hintReset(err)
+	case errors.As(err, new(*journal.ChangedError)):
+		return "take what you need from its backup, see ovl-restore log TX; or move it away and undo again"
+	case errors.As(err, &several):
+		return "name the mount point: ovl-restore undo [TX] " + quotePath(several.points[0])
+	case errors.Is(err, journal.ErrOpen):
+		return "it is being worked on: try again, or use --wait"
 	case errors.Is(err, pkglist.ErrUnknown):
 		return "check the spelling; the image must have had the package installed"
 	}

@@ -33,6 +33,10 @@ func runRestore(ctx context.Context, out *printer, f restoreFlags, args []string
 	if f.state {
 		return printStates(o, paths, out)
 	}
+	whiteouts, err := f.prepareDiscard(ctx, out, o)
+	if err != nil {
+		return err
+	}
 	keep := &keeper{ctx: ctx, wait: f.wait, out: out, intent: journal.Intent{Kind: journal.KindRestore, Overlay: o.Mount.Point}}
 	opts := overlay.RestoreOptions{
 		Method:      method,
@@ -42,6 +46,8 @@ func runRestore(ctx context.Context, out *printer, f restoreFlags, args []string
 		Force:       f.force,
 		SkipVisible: f.pkg != "",
 		Keeper:      keep.open,
+		// What is dropped in one go can be undone in one go.
+		KeepWhiteouts: whiteouts,
 	}
 	stop := func() {}
 	if f.recursive {
@@ -74,4 +80,18 @@ func runRestore(ctx context.Context, out *printer, f restoreFlags, args []string
 		return &failedError{}
 	}
 	return nil
+}
+
+// prepareDiscard rolls back what a crash cut off, before anything is looked at. It
+// says whether whiteouts can be noted, too: where the upper cannot be reached, the
+// kernel can still remove them.
+func (f restoreFlags) prepareDiscard(ctx context.Context, out *printer, o *overlay.Overlay) (whiteouts bool, err error) {
+	if !f.discard || f.dryRun || f.test {
+		return false, nil
+	}
+	site, err := o.Site()
+	if err != nil {
+		return false, nil //nolint:nilerr // what needs the upper will say so
+	}
+	return true, resume(ctx, out, f.wait, site)
 }

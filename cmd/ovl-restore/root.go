@@ -113,7 +113,7 @@ func newRoot(out *printer) *cobra.Command {
 		[]string{"auto", "ioctl", "remount"}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err) // the flag above has another name: no test would pass
 	}
-	cmd.AddCommand(newStatus(out), newDiff(out), newCheck(out))
+	cmd.AddCommand(newStatus(out), newDiff(out), newCheck(out), newLog(out), newUndo(out))
 	cmd.AddCommand(newReconcile(out), newBaseline(out), newQueue(out), newPolicy(out), newResolve(out))
 	cmd.AddCommand(newReset(out))
 	cmd.AddCommand(newCompletion())

@@ -4,16 +4,28 @@ package journal
 
 import (
 	"fmt"
-	"os"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
+// MissingError says that something is not in a store: errors.Is ENOENT, and so
+// os.ErrNotExist.
+type MissingError struct {
+	What string
+}
+
+func (e *MissingError) Error() string { return e.What }
+
+// Unwrap returns ENOENT.
+func (e *MissingError) Unwrap() error { return unix.ENOENT }
+
 // ErrNothingToUndo says that a store has no transaction that could be undone.
-var ErrNothingToUndo = fmt.Errorf("there is no transaction to undo: %w", os.ErrNotExist)
+var ErrNothingToUndo error = &MissingError{"there is no transaction to undo"}
 
 // Find completes the ID of a transaction: its beginning, or its number without
 // the zeros before it, does. Of several it is the newest. The error is
-// os.ErrNotExist where there is none.
+// a *MissingError where there is none.
 func (s *Store) Find(id string) (string, error) {
 	ids, err := s.ids()
 	if err != nil {
@@ -30,7 +42,7 @@ func (s *Store) Find(id string) (string, error) {
 			return full, nil
 		}
 	}
-	return "", fmt.Errorf("the store %q has no transaction %q: %w", s.path, id, os.ErrNotExist)
+	return "", &MissingError{fmt.Sprintf("the store %q has no transaction %q", s.path, id)}
 }
 
 // Newest is the newest transaction that is not undone, and no undo itself, and did

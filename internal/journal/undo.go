@@ -45,7 +45,7 @@ var (
 	// ErrOpen: it is in work, or it was interrupted and not resumed yet.
 	ErrOpen = errors.New("the transaction is not done")
 	// ErrNotIn: nothing was done at a path.
-	ErrNotIn = fmt.Errorf("the transaction did nothing there, or it is undone already: %w", unix.ENOENT)
+	ErrNotIn error = &MissingError{"the transaction did nothing there, or it is undone already"}
 
 	errInterrupted = fmt.Errorf("interrupted before it was tried: %w", unix.EINTR)
 )
