@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
@@ -53,7 +54,14 @@ func cmdMount(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func cmdUmount(ts *testscript.TestScript, neg bool, args []string) {
-	ts.Check(unix.Unmount(ts.MkAbs(arg(ts, neg, args, 1)[0]), 0))
+	path := ts.MkAbs(arg(ts, neg, args, 1)[0])
+	err := unix.Unmount(path, 0)
+	// Another script's tool may be looking at all overlays in this moment.
+	for limit := time.Now().Add(10 * time.Second); errors.Is(err, unix.EBUSY) && time.Now().Before(limit); {
+		time.Sleep(time.Millisecond)
+		err = unix.Unmount(path, 0)
+	}
+	ts.Check(err)
 }
 
 // cmdOverlay makes DIR/lower, upper, work and merged, where they are missing,
