@@ -7,8 +7,10 @@ import (
 	"errors"
 	"time"
 
+	"github.com/ovl-restore/ovl-restore/internal/config"
 	"github.com/ovl-restore/ovl-restore/internal/journal"
 	"github.com/ovl-restore/ovl-restore/internal/overlay"
+	"github.com/ovl-restore/ovl-restore/internal/reconcile"
 )
 
 // keeper opens the store when the first entry is about to be dropped.
@@ -40,9 +42,27 @@ func (k *keeper) close() error {
 		errs = append(errs, k.tx.Done())
 	}
 	if k.store != nil {
+		k.out.prune(k.store)
 		errs = append(errs, k.store.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// prune removes what is more than is to be kept. What this command was asked for
+// is done, whatever becomes of it.
+func (p *printer) prune(s *journal.Store) {
+	conf, err := config.Load(config.Default)
+	if err == nil {
+		var needed func(*journal.Info) bool
+		if needed, err = reconcile.StillNeeded(s); err == nil {
+			_, err = s.Prune(journal.Limits{
+				Count: conf.Store.MaxCount, Age: conf.Store.MaxAge, Bytes: conf.Store.MaxBytes,
+			}, needed)
+		}
+	}
+	if err != nil {
+		p.note("old transactions were not pruned: " + err.Error())
+	}
 }
 
 // storeOpener returns what opens the store of an upper, for --wait once nobody

@@ -179,6 +179,9 @@ func undoIn(ctx context.Context, out *printer, f *undoFlags, j *journaled, tx st
 	if err != nil {
 		return err
 	}
+	if !f.dryRun {
+		out.prune(store)
+	}
 	for _, r := range done.Results {
 		if r.Err != nil {
 			return &failedError{}

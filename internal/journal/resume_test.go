@@ -19,6 +19,14 @@ import (
 var scenarios = map[string]func([]string) error{
 	"drop": func(args []string) error { _, err := drop(args[0]); return err },
 	"undo": func(args []string) error { return undo(args[0], args[1]) },
+	"prune": func(args []string) error {
+		upper, err := os.Open(args[0])
+		if err != nil {
+			return err
+		}
+		_, err = pruneTo(upper, args[0], 1)
+		return err
+	},
 	"resume": func(args []string) error {
 		_, err := resume(args[0])
 		return err

@@ -36,10 +36,24 @@ func walkTree(dir *os.File, name string, visit func(*node) error) error {
 	if err := visit(top); err != nil || !top.isDir() {
 		return err
 	}
+	var at *os.File // the directory that was read last: as a rule the next one is in it
+	atRel := ""
+	defer func() { _ = closeAll(at) }() // it was only read
 	for todo := []string{"."}; len(todo) > 0; {
 		rel := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		below, err := walkDir(dir, join(name, rel), rel, visit)
+		var d *os.File
+		if parent, base := split(rel); at != nil && rel != "." && parent == atRel {
+			d, err = overlay.OpenBeneath(at, base, unix.O_RDONLY|unix.O_DIRECTORY)
+		} else {
+			d, err = overlay.OpenBeneath(dir, join(name, rel), unix.O_RDONLY|unix.O_DIRECTORY)
+		}
+		if err != nil {
+			return err
+		}
+		_ = closeAll(at)
+		at, atRel = d, rel
+		below, err := walkDir(d, rel, visit)
 		if err != nil {
 			return err
 		}
@@ -50,12 +64,7 @@ func walkTree(dir *os.File, name string, visit func(*node) error) error {
 
 // walkDir visits the entries of one directory, and returns those that are
 // directories, the last first.
-func walkDir(top *os.File, path, rel string, visit func(*node) error) (dirs []string, err error) {
-	d, err := overlay.OpenBeneath(top, path, unix.O_RDONLY|unix.O_DIRECTORY)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = d.Close() }()
+func walkDir(d *os.File, rel string, visit func(*node) error) (dirs []string, err error) {
 	names, err := d.Readdirnames(-1)
 	if err != nil {
 		return nil, err

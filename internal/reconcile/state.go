@@ -131,3 +131,12 @@ func Confirm(t *Target, open func(*overlay.Layer) (*journal.Store, error)) (err 
 	st.Confirmed = true
 	return writeState(store, st)
 }
+
+// StillNeeded returns what says of a transaction whether a rollback to the image
+// before would need it: until the present image is confirmed.
+func StillNeeded(s *journal.Store) (func(*journal.Info) bool, error) {
+	st, err := readState(s)
+	return func(info *journal.Info) bool {
+		return !st.Confirmed && info.Kind == journal.KindReconcile && info.To == st.Image
+	}, err
+}
