@@ -42,8 +42,6 @@ help: ## show this list
 build: $(LEAN) ## build/ovl-restore, static, for this machine
 	$(GOBUILD) -o build/$(NAME) ./cmd/$(NAME)
 
-# Without inlining a program is 8 % smaller, and these devices are.
-build-armv7: SMALL = -gcflags=all=-l
 build-armv7: $(LEAN) ## build/ovl-restore-armv7
 	GOOS=linux GOARCH=arm GOARM=7 $(GOBUILD) $(SMALL) -o build/$(NAME)-armv7 ./cmd/$(NAME)
 

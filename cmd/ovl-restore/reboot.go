@@ -27,7 +27,7 @@ func reboot() error {
 			continue // not systemd's
 		}
 		if _, err := os.Stat(args[0]); err == nil {
-			return run1(args)
+			return runProgram(args)
 		}
 	}
 	signal.Ignore(unix.SIGTERM)
@@ -38,8 +38,8 @@ func reboot() error {
 	return nil
 }
 
-// run1 runs a program to its end, with this one's input and output.
-func run1(args []string) error {
+// runProgram runs a program to its end, with this one's input and output.
+func runProgram(args []string) error {
 	p, err := os.StartProcess(args[0], args, &os.ProcAttr{Files: []*os.File{os.Stdin, os.Stdout, os.Stderr}})
 	if err != nil {
 		return err

@@ -115,7 +115,7 @@ func newRoot(out *printer) *cobra.Command {
 	}
 	cmd.AddCommand(newStatus(out), newDiff(out), newCheck(out), newLog(out), newUndo(out))
 	cmd.AddCommand(newReconcile(out), newBaseline(out), newQueue(out), newPolicy(out), newResolve(out))
-	cmd.AddCommand(newReset(out))
+	cmd.AddCommand(newReset(out), newButton(out))
 	cmd.AddCommand(newCompletion())
 	cmd.SetHelpCommand(newHelp())
 	cmd.CompletionOptions.DisableDefaultCmd = true
