@@ -39,8 +39,8 @@ help: ## show this list
 	@echo '  install takes DESTDIR and PREFIX ($(PREFIX)); the tests take TESTFLAGS'
 
 .PHONY: build build-armv7 build-arm64 build-all
-build: $(LEAN) ## build/ovl-restore, static, for this machine
-	$(GOBUILD) -o build/$(NAME) ./cmd/$(NAME)
+build: $(LEAN) ## build/ovl-restore, static, for this machine; packages set GOARCH
+	$(GOBUILD) $(if $(filter arm,$(GOARCH)),$(SMALL)) -o build/$(NAME) ./cmd/$(NAME)
 
 build-armv7: $(LEAN) ## build/ovl-restore-armv7
 	GOOS=linux GOARCH=arm GOARM=7 $(GOBUILD) $(SMALL) -o build/$(NAME)-armv7 ./cmd/$(NAME)

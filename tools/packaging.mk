@@ -53,12 +53,23 @@ sbom: build ## build/dist/*.spdx.json: what is in the program, in SPDX
 	$(STATIC) go run ./dist/sbom build/$(NAME) $(VERSION) \
 		yocto/meta-ovl-restore/recipes-core/ovl-restore/ovl-restore-licenses.inc >$(DIST).spdx.json
 
+DEB_ARCHITECTURES ?= amd64 arm64 armhf
+.PHONY: deb check-deb
+deb: dist ## build/deb/*.deb: the Debian packages; DEB_ARCHITECTURES
+	tools/need.sh dpkg-buildpackage=dpkg-dev dh=debhelper dh_dkms=dh-dkms lintian=lintian unzip=unzip
+	tools/deb.sh $(DIST).tar.xz build/deb $(DEB_ARCHITECTURES)
+
+check-deb: deb ## install, use and purge them in a bare Debian 12, as root; some minutes
+	tools/check-deb.sh build/deb
+
 # What is made for others to install, tried without their tools.
 .PHONY: check-packaging
-check-packaging: build check-kernel-squash dist sbom ## the tarball, the SBOM, the Yocto recipe's build without BitBake
+check-packaging: build check-kernel-squash deb sbom ## the tarball, the SBOM, the Debian packages, the Yocto recipe's build without BitBake
 	tools/check-dist.sh $(DIST).tar.xz build/$(NAME)
 	tools/yocto-compile.sh
 	@[ "$$(id -u)" = 0 ] || { echo 'the on-device test mounts an overlay: run this as root' >&2; exit 1; }
+	tools/need.sh qemu-arm-static=qemu-user-static
+	tools/check-armhf.sh build/deb
 	PATH="$(CURDIR)/build:$$PATH" yocto/meta-ovl-restore/recipes-core/ovl-restore/files/run-ptest
 
 .PHONY: yocto-srcrev release-check

@@ -105,6 +105,9 @@ func (m *Mount) retry(req uintptr, arg unsafe.Pointer) unix.Errno {
 	if err != nil { // the directory was closed under us
 		return unix.EBADF
 	}
+	if errno == unix.ENOSYS { // of QEMU's user emulation, for what it does not know
+		return ErrNoIoctl
+	}
 	return errno
 }
 

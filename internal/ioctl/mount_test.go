@@ -93,6 +93,13 @@ func TestInterruptedCallIsIssuedAgain(t *testing.T) {
 	}
 }
 
+func TestEmulatorWithoutTheIoctl(t *testing.T) {
+	m, _ := newFake(t, unix.ENOSYS)
+	if err := m.RestoreLower("/m/a", 0); !errors.Is(err, ErrNoIoctl) {
+		t.Errorf("got %v, want ENOTTY: the caller falls back", err)
+	}
+}
+
 func TestMalformedPathNeverReachesTheKernel(t *testing.T) {
 	m, k := newFake(t)
 	for _, path := range []string{"", "/m/a\x00b"} {
