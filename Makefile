@@ -168,8 +168,9 @@ $(VM):
 	@mkdir -p $(@D)
 	@go build -o $@ ./test/vm/boot
 
-bench: $(VM) bench-walk build-all ## the benchmarks: of restoring, in the patched kernel in QEMU, bench-walk, and sizes
+bench: $(VM) bench-walk bench-reconcile build-all ## the benchmarks: of restoring, in the patched kernel in QEMU, bench-walk, and sizes
 	$(VM) -memory 2048 -limit 30m -program ./test/bench -- bench
+	$(VM) -memory 2048 -limit 30m -program ./test/bench/reconcile -- reconcile -inside
 	@echo; stat -c '%s bytes: %n' build/$(NAME) build/$(NAME)-armv7 build/$(NAME)-arm64
 
 .PHONY: bench-walk
@@ -177,6 +178,15 @@ bench-walk: ## how fast a million entries are walked and compared, here, against
 	@mkdir -p build
 	@go build -o build/bench-walk ./test/bench/walk
 	build/bench-walk
+
+.PHONY: bench-reconcile test-reconcile-kill
+bench-reconcile: ## what it costs to fit an upper to a new image, here, against find
+	@mkdir -p build
+	@go build -o build/bench-reconcile ./test/bench/reconcile
+	build/bench-reconcile
+
+test-reconcile-kill: ## an update and a rollback, killed at every system call and 200 times at random
+	OVL_LONG=1 go test -count=1 -timeout 30m -run 'Kill|Fail' -v ./internal/reconcile
 
 demo: build ## the story, on this machine: nothing on it changes
 	PATH="$(CURDIR)/build:$$PATH" test/demo/demo.sh

@@ -53,6 +53,8 @@ func metrics(all []*overlayStatus) []*metric {
 	transactions := &metric{name: "ovl_restore_transactions", help: "Transactions with backups, by state: done, or open."}
 	oldest := &metric{name: "ovl_restore_transaction_oldest_timestamp_seconds", help: "When the oldest of them began."}
 	newest := &metric{name: "ovl_restore_transaction_newest_timestamp_seconds", help: "When the newest of them began."}
+	reconciled := &metric{name: "ovl_restore_reconciled_timestamp_seconds", help: "When the upper was fitted to an image; confirmed is whether the image is known to be good."}
+	pending := &metric{name: "ovl_restore_reconcile_pending", help: "Entries that wait for the user, with the image's version beside them, and requests that wait for the next run."}
 	for _, s := range all {
 		mount := label("mount", s.Mount.Point)
 		info.add(1, append([][2]string{mount}, infoLabels(s)...)...)
@@ -72,6 +74,13 @@ func metrics(all []*overlayStatus) []*metric {
 			size.add(s.Upper.Size, mount, label("layer", "upper"))
 			free.add(s.Upper.Free, mount, label("layer", "upper"))
 		}
+		if s.recon != nil {
+			if s.recon.Image != "" {
+				reconciled.add(s.recon.Time.Unix(), mount, label("image", s.recon.Image), label("confirmed", strconv.FormatBool(s.recon.Confirmed)))
+			}
+			pending.add(int64(len(s.recon.Pending)), mount, label("what", "conflicts"))
+			pending.add(int64(s.recon.Queued), mount, label("what", "requests"))
+		}
 		if s.store != nil {
 			freeable.add(s.store.Bytes, mount, label("what", "backups"))
 			transactions.add(int64(s.store.Transactions-s.store.Open), mount, label("state", "done"))
@@ -82,7 +91,7 @@ func metrics(all []*overlayStatus) []*metric {
 			}
 		}
 	}
-	return []*metric{info, complete, method, deviations, upper, freeable, size, free, transactions, oldest, newest}
+	return []*metric{info, complete, method, deviations, upper, freeable, size, free, transactions, oldest, newest, reconciled, pending}
 }
 
 func methodName(m overlay.MethodStatus) string {

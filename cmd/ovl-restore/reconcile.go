@@ -28,7 +28,9 @@ is an earlier one, what was done for the later one is undone, but where the user
 has changed it since. Something that fails is tried again by the next run.
 
 The image is known by its os-release, else by its file system's UUID. The
-baseline is that of ovl-restore baseline, or --base shows the image itself.
+baseline is that of ovl-restore baseline, or --base shows the image itself: its
+root directory, or the directory that MNT has there. So does the other slot that
+[base] of the configuration leads to, as long as it has that image.
 
 An overlay that is not mounted yet is named by its layers, and MNT says where it
 will be mounted.
@@ -104,6 +106,16 @@ func runReconcile(ctx context.Context, out *printer, f *reconcileFlags, args []s
 		},
 		Policy: policy, Method: method, Base: f.base, DryRun: f.dryRun, Again: f.again,
 		Open: storeOpener(ctx, out, f.wait),
+	}
+	if opts.Base == "" && !f.confirm {
+		// Without it there is the record.
+		previous, err := reconcile.OpenPrevious(conf)
+		if err != nil {
+			out.note(withoutErrno(err))
+		} else {
+			defer func() { _ = previous.Close() }()
+			opts.Base, opts.BaseMayDiffer = previous.Dir, true
+		}
 	}
 	return f.each(ctx, out, conf, args, func(t *reconcile.Target) error {
 		if f.confirm {

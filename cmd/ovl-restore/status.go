@@ -14,6 +14,7 @@ import (
 
 	"github.com/ovl-restore/ovl-restore/internal/journal"
 	"github.com/ovl-restore/ovl-restore/internal/overlay"
+	"github.com/ovl-restore/ovl-restore/internal/reconcile"
 	"github.com/ovl-restore/ovl-restore/internal/reset"
 )
 
@@ -96,8 +97,9 @@ type overlayStatus struct {
 	*overlay.Overview
 	others []string // where else it is mounted
 	store  *journal.Summary
-	place  *reset.Place  // closed when status has looked at all of them
-	reset  *reset.Status // nil where the upper was not found
+	recon  *reconcile.Status // nil where there was no run, or it was not found
+	place  *reset.Place      // closed when status has looked at all of them
+	reset  *reset.Status     // nil where the upper was not found
 	now    time.Time
 }
 
@@ -183,6 +185,13 @@ func (p *printer) lookAt(ctx context.Context, c chosen) (_ *overlayStatus, err e
 	case err == nil:
 		s.store = &store
 	case !errors.Is(err, os.ErrNotExist):
+		s.CountErr = errors.Join(s.CountErr, err)
+	}
+	layers, err := o.Layers()
+	if err == nil {
+		s.recon, err = reconcile.Look(layers)
+	}
+	if err != nil && s.LowersErr == nil {
 		s.CountErr = errors.Join(s.CountErr, err)
 	}
 	return s, nil

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"strings"
 	"time"
 
 	"github.com/ovl-restore/ovl-restore/internal/overlay"
@@ -21,14 +22,16 @@ type jsonStatus struct {
 	DataOnly []jsonPath  `json:"data_only,omitempty"` // as the mount options name them
 	Options  jsonOptions `json:"options"`
 	// Method is ioctl, remount or none.
-	Method     string       `json:"method"`
-	Generation int          `json:"generation,omitempty"` // of the ioctl's interface
-	Image      *jsonImage   `json:"image,omitempty"`
-	Deviations *jsonCounts  `json:"deviations,omitempty"`
-	Bytes      *jsonBytes   `json:"bytes,omitempty"`
-	Store      *jsonStore   `json:"store,omitempty"` // missing where nothing was ever kept
-	Reset      *jsonReset   `json:"reset,omitempty"` // missing where none is requested, or being cleaned up after
-	Errors     []*jsonError `json:"errors,omitempty"`
+	Method     string      `json:"method"`
+	Generation int         `json:"generation,omitempty"` // of the ioctl's interface
+	Image      *jsonImage  `json:"image,omitempty"`
+	Deviations *jsonCounts `json:"deviations,omitempty"`
+	Bytes      *jsonBytes  `json:"bytes,omitempty"`
+	Store      *jsonStore  `json:"store,omitempty"` // missing where nothing was ever kept
+	// Reconcile is missing where there was no run, and nothing is queued.
+	Reconcile *jsonRecon   `json:"reconcile,omitempty"`
+	Reset     *jsonReset   `json:"reset,omitempty"` // missing where none is requested, or being cleaned up after
+	Errors    []*jsonError `json:"errors,omitempty"`
 }
 
 // jsonLayer is one layer: its path is where it was found.
@@ -130,6 +133,9 @@ func newJSONStatus(s *overlayStatus) jsonStatus {
 			j.Bytes.Backups = s.store.Bytes
 		}
 	}
+	if s.recon != nil {
+		j.Reconcile = newJSONRecon(s)
+	}
 	if s.reset != nil && s.reset.State != reset.None {
 		r := newJSONReset(s.reset)
 		j.Reset = &r
@@ -148,4 +154,26 @@ func newJSONLayer(l *overlay.LayerStatus) *jsonLayer {
 		jsonPath: newJSONPath(l.Where), Option: l.Path, How: l.How, Sure: string(l.Sure),
 		FSType: l.Type, Source: l.Source, Size: l.Size, Free: l.Free,
 	}
+}
+
+// jsonRecon is what is known of reconciling.
+type jsonRecon struct {
+	Image       string     `json:"image,omitempty"` // that the upper was fitted to
+	Time        *time.Time `json:"time,omitempty"`
+	Confirmed   bool       `json:"confirmed"`
+	Interrupted bool       `json:"interrupted"`
+	Queued      int        `json:"queued"`            // requests
+	Pending     []jsonPath `json:"pending,omitempty"` // with the image's version beside them, as NAME.ovl-new
+}
+
+func newJSONRecon(s *overlayStatus) *jsonRecon {
+	r := s.recon
+	j := &jsonRecon{Image: r.Image, Confirmed: r.Confirmed, Interrupted: r.Interrupted, Queued: r.Queued}
+	if r.Image != "" {
+		j.Time = &r.Time
+	}
+	for _, rel := range r.Pending {
+		j.Pending = append(j.Pending, newJSONPath(strings.TrimSuffix(s.Mount.Point, "/")+"/"+rel))
+	}
+	return j
 }

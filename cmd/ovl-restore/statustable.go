@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/ovl-restore/ovl-restore/internal/journal"
 	"github.com/ovl-restore/ovl-restore/internal/overlay"
+	"github.com/ovl-restore/ovl-restore/internal/reconcile"
 	"github.com/ovl-restore/ovl-restore/internal/reset"
 )
 
@@ -80,6 +82,11 @@ func statusRows(s *overlayStatus) [][2]string {
 	if s.store != nil {
 		add("store", quotePath(s.store.Path))
 		add("", storeLine(s.store, s.now))
+	}
+	word := "reconciled"
+	for _, line := range reconLines(s) {
+		add(word, line)
+		word = ""
 	}
 	add("reset", resetLine(s.reset, s.now))
 	return rows
@@ -221,6 +228,36 @@ func storeLine(s *journal.Summary, now time.Time) string {
 		line += ", " + newest + " to " + oldest
 	}
 	return line
+}
+
+// reconLines are what is known of reconciling: for which image it was done, what
+// waits for the next run, and what waits for the user.
+func reconLines(s *overlayStatus) []string {
+	r := s.recon
+	if r == nil {
+		return nil
+	}
+	var lines []string
+	if r.Image != "" {
+		line := "with " + quotePath(r.Image) + ", " + ageWord(s.now.Sub(r.Time))
+		switch {
+		case r.Interrupted:
+			line += "; another run was not finished (ovl-restore reconcile)"
+		case !s.Image.IsZero() && reconcile.ImageName(s.Image) != r.Image && strings.Contains(r.Image, "="): // not a command's
+			line += ", not with this image (ovl-restore reconcile)"
+		case !r.Confirmed:
+			line += ", not confirmed"
+		}
+		lines = append(lines, line)
+	}
+	if r.Queued > 0 {
+		lines = append(lines, plural(r.Queued, "request", "requests")+" queued for the next run")
+	}
+	for _, rel := range r.Pending {
+		lines = append(lines, "to resolve: "+quotePath(strings.TrimSuffix(s.Mount.Point, "/")+"/"+rel)+" and "+
+			quotePath(filepath.Base(rel)+reconcile.BesideSuffix)+" (ovl-restore resolve)")
+	}
+	return lines
 }
 
 func resetLine(s *reset.Status, now time.Time) string {

@@ -101,6 +101,27 @@ func mountPrivately(device string) (int, error) {
 	return -1, last
 }
 
+// MountReadOnly mounts the file system on a device read-only, attached nowhere. It
+// goes away with the file that is returned, its root directory.
+func MountReadOnly(device string) (*os.File, error) {
+	types, err := blockFileSystems()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(device); err != nil {
+		return nil, err
+	}
+	var last error = unix.ENODEV
+	for _, fstype := range types {
+		fd, err := mountDetached(fstype, device, true)
+		if err == nil {
+			return os.NewFile(uintptr(fd), device), nil
+		}
+		last = err
+	}
+	return nil, last
+}
+
 func mountDetached(fstype, device string, readOnly bool) (int, error) {
 	fs, err := unix.Fsopen(fstype, unix.FSOPEN_CLOEXEC)
 	if err != nil {

@@ -48,21 +48,33 @@ func (l *Layers) ImageReader() *Reader {
 	return &Reader{layers: &lower}
 }
 
-// FormerImage reads another image than that of the lowers: a directory that shows
-// it. The merged directory, or the upper itself, is refused. CloseImage closes it.
-func (l *Layers) FormerImage(dir string) (*Reader, error) {
-	layer, err := openNamed(dir)
+// FormerImage reads another image than that of the lowers: what the directory sub
+// of root shows, a clean relative path or ".". The merged directory, or the upper
+// itself, is refused. CloseImage closes it.
+func (l *Layers) FormerImage(root, sub string) (*Reader, error) {
+	layer, err := openNamed(root)
 	if err != nil {
 		return nil, fmt.Errorf("open the former image: %w", err)
 	}
+	if sub != "." {
+		fd, err := openBeneath(layer.fd(), sub, unix.O_PATH|unix.O_DIRECTORY)
+		_ = layer.root.Close()
+		if err != nil {
+			return nil, fmt.Errorf("open %q in the former image: %w", sub, err)
+		}
+		layer.root = os.NewFile(uintptr(fd), sub)
+	}
 	if err := l.refuseMerged(layer); err != nil {
 		_ = layer.root.Close()
-		return nil, fmt.Errorf("the former image %q: %w", dir, err)
+		return nil, fmt.Errorf("the former image %q: %w", root, err)
 	}
 	former := *l
 	former.upper, former.lowers, former.data = nil, []*Layer{layer}, nil
 	return &Reader{layers: &former}, nil
 }
+
+// Image identifies the image that a Reader of FormerImage reads.
+func (r *Reader) Image() Image { return identify(r.layers.lowers) }
 
 // CloseImage closes a Reader of FormerImage.
 func (r *Reader) CloseImage() error {

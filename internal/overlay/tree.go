@@ -101,7 +101,11 @@ func (r *restorer) planDrop(j *job) {
 	case j.low != nil && !j.isDir && !j.throughUpper && r.askKernel() == contractCurrent:
 		method = MethodIoctl
 	case r.opts.Method == MethodIoctl:
-		j.fail(&ioctl.Error{Op: "OVL_IOC_RESTORE_LOWER with OVL_RESTORE_DISCARD_UPPER", Path: j.Path, Errno: unix.EISDIR})
+		errno := unix.EISDIR
+		if r.askKernel() == contractNone {
+			errno = unix.ENOTTY
+		}
+		j.fail(&ioctl.Error{Op: "OVL_IOC_RESTORE_LOWER with OVL_RESTORE_DISCARD_UPPER", Path: j.Path, Errno: errno})
 		return
 	}
 	r.intend(j, action, method)

@@ -5,6 +5,12 @@ package reconcile
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ovl-restore/ovl-restore/internal/journal"
 	"github.com/ovl-restore/ovl-restore/internal/overlay"
@@ -36,11 +42,13 @@ func (r *run) plan(ctx context.Context, skip map[string]bool) ([]Item, error) {
 // it.
 func (r *run) base() (from base, release func(), err error) {
 	if r.opts.Base != "" {
-		reader, err := r.layers.FormerImage(r.opts.Base)
+		reader, err := r.formerImage()
 		if err != nil {
 			return nil, nil, err
 		}
-		return imageBase{side{reader}}, func() { _ = reader.CloseImage() }, nil
+		if reader != nil {
+			return imageBase{side{reader}}, func() { _ = reader.CloseImage() }, nil
+		}
 	}
 	if r.store == nil || r.state.Image == "" {
 		return noBase{}, func() {}, nil
@@ -63,6 +71,47 @@ func (r *run) base() (from base, release func(), err error) {
 		}
 	}
 	return two, two.close, err
+}
+
+// formerImage opens the image that ran before; nil where it is another one, and
+// may be.
+func (r *run) formerImage() (*overlay.Reader, error) {
+	sub, err := subOf(r.opts.Base, r.Mount)
+	var reader *overlay.Reader
+	if err == nil {
+		reader, err = r.layers.FormerImage(r.opts.Base, sub)
+	}
+	if !r.opts.BaseMayDiffer {
+		return reader, err
+	}
+	if err != nil {
+		return nil, nil //nolint:nilerr // the other slot may be empty, or half written
+	}
+	name := ImageName(reader.Image())
+	if name == "" || name == r.report.To || r.state.Image != "" && name != r.state.Image || r.back > 0 {
+		return nil, reader.CloseImage()
+	}
+	return reader, nil
+}
+
+// subOf says where below root an image has what is seen at a mount point: there,
+// or, where root is no root directory, in root itself.
+func subOf(root, mount string) (string, error) {
+	sub := strings.Trim(mount, "/")
+	if sub == "" {
+		return ".", nil
+	}
+	is := func(name string) bool {
+		st, err := os.Lstat(filepath.Join(root, name))
+		return err == nil && st.IsDir()
+	}
+	switch {
+	case is(sub):
+		return sub, nil
+	case is("usr") || is("etc"):
+		return "", fmt.Errorf("the former image %q has no directory %q: %w", root, mount, unix.ENOENT)
+	}
+	return ".", nil
 }
 
 // apply does what was decided, in one transaction.

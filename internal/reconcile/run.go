@@ -17,10 +17,14 @@ type RunOptions struct {
 	Options
 	Policy *Policy
 	Method overlay.Method
-	// Base is a directory that shows the image that ran before, "" for none.
-	Base   string
-	DryRun bool
-	Again  bool // also when the image is that of the last time
+	// Base is a directory that shows the image that ran before, "" for none: all of
+	// it, or what it has at the overlay's mount point.
+	Base string
+	// BaseMayDiffer: Base is used only where it is that image, and does not show
+	// what ran since.
+	BaseMayDiffer bool
+	DryRun        bool
+	Again         bool // also when the image is that of the last time
 	// Open opens the store of an upper; see journal.Open.
 	Open func(upper *overlay.Layer) (*journal.Store, error)
 }

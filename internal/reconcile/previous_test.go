@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package reconcile
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/ovl-restore/ovl-restore/internal/config"
+)
+
+const systemConf = `[system]
+compatible=test
+bootloader=custom
+
+# [slot.rootfs.9]
+[slot.rootfs.0]
+device=/dev/disk/by-partlabel/root-a
+type=raw
+bootname=A
+
+[slot.rootfs.1]
+device = /dev/disk/by-partlabel/root-b
+bootname=B
+
+[slot.boot.0]
+device=/dev/boot
+`
+
+func TestOtherSlot(t *testing.T) {
+	for _, test := range []struct{ cmdline, want string }{
+		{"quiet rauc.slot=A ro\n", "/dev/disk/by-partlabel/root-b"},
+		{"rauc.slot=B", "/dev/disk/by-partlabel/root-a"},
+		{"rauc.slot=rootfs.1", "/dev/disk/by-partlabel/root-a"},
+		{"rauc.slot=boot.0", ""},
+		{"rauc.slot=C", ""},
+		{"quiet", ""},
+	} {
+		root := t.TempDir()
+		for name, data := range map[string]string{"proc/cmdline": test.cmdline, "etc/rauc/system.conf": systemConf} {
+			must(t, os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755))
+			must(t, os.WriteFile(filepath.Join(root, name), []byte(data), 0o644))
+		}
+		got, err := otherSlot(root)
+		if got != test.want || (err == nil) != (test.want != "") {
+			t.Errorf("%q: got %q, %v, want %q", test.cmdline, got, err, test.want)
+		}
+	}
+	if _, err := otherSlot(t.TempDir()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("without RAUC: %v", err)
+	}
+}
+
+// What the configuration leads to is used only where it is the image that the
+// upper was fitted to.
+func TestConfiguredBase(t *testing.T) {
+	s := newStage(t)
+	s.image("1", imageV1)
+	s.image("2", imageV2)
+	s.image("0", tree{"etc/app.conf": "mine"})
+	s.boot("1")
+	s.run(nil)
+	work(s)
+	s.update("2")
+	conf := &config.Config{}
+	conf.Base.Path = s.images["0"]
+	base, err := OpenPrevious(conf)
+	must(t, err)
+	seen := readTree(t, s.Merged)
+	delete(seen, "usr/lib/os-release")
+	s.run(func(o *RunOptions) { o.Base, o.BaseMayDiffer, o.DryRun = base.Dir, true, true })
+	report := s.run(func(o *RunOptions) { o.Base, o.BaseMayDiffer, o.DryRun = s.images["1"], true, true })
+	for _, r := range report.Results {
+		if r.Reason == NoBaseline {
+			t.Errorf("%s: %v", r.Rel, r.Decision)
+		}
+	}
+	s.run(func(o *RunOptions) { o.Base, o.BaseMayDiffer = base.Dir, true })
+	s.want("with an image that is not the one before", seen)
+}
