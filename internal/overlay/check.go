@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -77,8 +76,9 @@ func (c *checker) run(ctx context.Context) ([]Finding, error) {
 	if c.work != nil {
 		err = errors.Join(err, c.checkWork())
 	}
-	slices.SortStableFunc(c.findings, func(a, b Finding) int {
-		return cmp.Or(cmp.Compare(b.In, a.In), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Code, b.Code))
+	sortBy(c.findings, func(i, j int) bool {
+		a, b := &c.findings[i], &c.findings[j]
+		return cmp.Or(cmp.Compare(b.In, a.In), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Code, b.Code)) < 0
 	})
 	return c.findings, err
 }
@@ -106,7 +106,7 @@ func (c *checker) walk(ctx context.Context) error {
 		at := in[n]
 		delete(in, n)
 		mu.Unlock()
-		slices.SortFunc(at.origins, func(a, b redirected) int { return cmp.Compare(a.rel, b.rel) })
+		sortBy(at.origins, func(i, j int) bool { return at.origins[i].rel < at.origins[j].rel })
 		c.findings = append(c.findings, at.findings...)
 		c.origins = append(c.origins, at.origins...)
 		c.evidence.add(at.evidence)

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 
@@ -222,7 +221,7 @@ func (s *originScan) look(d *openNode) error {
 	if len(found) > 0 {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		slices.SortFunc(found, func(a, b conflict) int { return strings.Compare(a.Other, b.Other) })
+		sortBy(found, func(i, j int) bool { return found[i].Other < found[j].Other })
 		s.found[d.n] = found
 		d.n.hasSelf = true
 	}

@@ -106,9 +106,7 @@ func (o *Overlay) clonesHolding(path string) iter.Seq[candidate] {
 			}
 		}
 		slices.Reverse(holders) // a later mount covers an earlier one
-		slices.SortStableFunc(holders, func(a, b *mountInfo) int {
-			return len(b.Mountpoint) - len(a.Mountpoint)
-		})
+		sortBy(holders, func(i, j int) bool { return len(holders[i].Mountpoint) > len(holders[j].Mountpoint) })
 		for _, info := range holders {
 			rel, _ := below(info.Mountpoint, path)
 			if !yield(candidate{

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -233,6 +232,5 @@ func (l *Layers) readXattrs(dirfd int, name string) ([]Xattr, error) {
 		}
 		all = append(all, Xattr{strings.Clone(key), string(v)})
 	}
-	slices.SortFunc(all, func(a, b Xattr) int { return strings.Compare(a.Name, b.Name) })
 	return all, nil
 }
