@@ -42,7 +42,7 @@ source=$work/source build=$work/build
 version=$(basename "$kernel")
 name=linux-source-$(basename "$(dirname "$kernel")")
 if [ ! -e "$source/.unpacked" ]; then
-	rm -rf "$source" "$work/deb"
+	rm -rf "$source" "$work/deb" "$work/applied"
 	mkdir -p "$source" "$work/deb"
 	(cd "$work/deb" && apt-get download -q=2 "$name=$version" -o APT::Sandbox::User=root >&2)
 	dpkg --fsys-tarfile "$work/deb"/*.deb | tar -xOf - "./usr/src/$name.tar.xz" | xz -dc -T0 |
@@ -51,16 +51,18 @@ if [ ! -e "$source/.unpacked" ]; then
 	# What the patches touch, as it was: files that they make are not in it.
 	touch "$source/.unpacked"
 fi
-if [ -e "$work/applied.patch" ]; then
-	patch -d "$source" -p1 -s -R <"$work/applied.patch"
-	rm "$work/applied.patch"
-fi
-cat "${series[@]}" >"$work/applied.new"
-patch -d "$source" -p1 -s --fuzz=0 --no-backup-if-mismatch <"$work/applied.new" >&2 || {
-	rm -rf "$source"
-	die "the patches do not apply"
-}
-mv "$work/applied.new" "$work/applied.patch"
+# The last one first: they build on each other.
+applied=("$work"/applied/*.patch)
+for ((i = ${#applied[@]} - 1; i >= 0; i--)); do
+	patch -d "$source" -p1 -s -f -R <"${applied[i]}" >&2 || { rm -rf "$source" "$work/applied"; die "start again"; }
+	rm "${applied[i]}"
+done
+mkdir -p "$work/applied"
+for patch in "${series[@]}"; do
+	patch -d "$source" -p1 -s -f --fuzz=0 --no-backup-if-mismatch <"$patch" >&2 ||
+		{ rm -rf "$source" "$work/applied"; die "$patch does not apply"; }
+	cp "$patch" "$work/applied/"
+done
 
 mkdir -p "$build"
 run() { make -s -C "$source" O="$build" ARCH=x86_64 "$@" >>"$work/log" 2>&1 || { tail -n 40 "$work/log" >&2; die "make $*"; }; }
