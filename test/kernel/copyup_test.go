@@ -120,8 +120,9 @@ func TestDescriptorIsCopiedUp(t *testing.T) {
 	})
 }
 
-// The file is changed through the descriptor in the moment in which it is
-// removed and restored: it is changed before or not at all.
+// The file is opened for writing through a descriptor in the moment in which it
+// is removed and restored: it is copied up before that or not at all. Opening is
+// the copy-up that takes no lock that removal takes.
 func TestStaleDescriptorRace(t *testing.T) {
 	onEachFS(t, func(t *testing.T, o *overlay) {
 		o.layer("f", "over")
@@ -134,7 +135,9 @@ func TestStaleDescriptorRace(t *testing.T) {
 			for _, file := range []*os.File{f, over} {
 				go func() {
 					time.Sleep(time.Duration(round%20) * 20 * time.Microsecond)
-					changed <- unix.Fchmod(int(file.Fd()), 0o600)
+					w, err := os.OpenFile("/proc/self/fd/"+strconv.Itoa(int(file.Fd())), os.O_WRONLY, 0)
+					w.Close()
+					changed <- err
 				}()
 			}
 			o.remove("f")
