@@ -110,6 +110,9 @@ func cmdShared(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	restored, told := map[string]int{}, map[string]int{}
 	for line := range strings.Lines(ts.ReadFile("stdout")) {
+		if line == "nothing to restore\n" { // the other one had done all before it looked
+			continue
+		}
 		verb, path, _ := strings.Cut(line, " ")
 		path, _, _ = strings.Cut(path, " ")
 		switch verb {

@@ -48,6 +48,15 @@ func (k *keeper) close() error {
 	return errors.Join(errs...)
 }
 
+// storePlace is where the configuration has the stores.
+func storePlace() (journal.Place, error) {
+	conf, err := config.Load(config.Default)
+	if err != nil {
+		return journal.Place{}, err
+	}
+	return journal.Place{Dir: conf.Store.Path}, nil
+}
+
 // prune removes what is more than is to be kept. What this command was asked for
 // is done, whatever becomes of it.
 func (p *printer) prune(s *journal.Store) {
@@ -69,8 +78,12 @@ func (p *printer) prune(s *journal.Store) {
 // else has it.
 func storeOpener(ctx context.Context, out *printer, wait bool) func(*overlay.Layer) (*journal.Store, error) {
 	return func(upper *overlay.Layer) (*journal.Store, error) {
+		stores, err := storePlace()
+		if err != nil {
+			return nil, err
+		}
 		for told := false; ; told = true {
-			store, err := journal.Open(upper.Root(), upper.Where)
+			store, err := stores.Open(upper)
 			if err == nil || !wait || !errors.Is(err, journal.ErrLocked) {
 				return store, err
 			}

@@ -180,21 +180,35 @@ func (p *printer) lookAt(ctx context.Context, c chosen) (_ *overlayStatus, err e
 	if s.place, err = reset.OpenAt(s.Upper.Root(), reset.Overlay{Mount: o.Mount.Point, Upper: s.Upper.Where}); err != nil {
 		s.place, s.CountErr = nil, errors.Join(s.CountErr, err)
 	}
-	store, err := journal.Summarize(s.Upper.Root(), s.Upper.Where)
-	switch {
-	case err == nil:
-		s.store = &store
-	case !errors.Is(err, os.ErrNotExist):
+	stores, err := storePlace()
+	if err != nil {
+		return nil, err
+	}
+	if s.store, err = summarize(stores, s.Upper.Layer); err != nil {
 		s.CountErr = errors.Join(s.CountErr, err)
 	}
 	layers, err := o.Layers()
 	if err == nil {
-		s.recon, err = reconcile.Look(layers)
+		s.recon, err = reconcile.Look(layers, stores)
 	}
 	if err != nil && s.LowersErr == nil {
 		s.CountErr = errors.Join(s.CountErr, err)
 	}
 	return s, nil
+}
+
+// summarize looks at the store of an upper; nil where there is none.
+func summarize(stores journal.Place, upper *overlay.Layer) (_ *journal.Summary, err error) {
+	store, err := stores.View(upper)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	sum, err := store.Summary()
+	return &sum, err
 }
 
 // lookAtResets tells of each overlay whether its reset is requested. A request

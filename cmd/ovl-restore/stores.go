@@ -73,7 +73,11 @@ func (j *journaled) rel(path string) (string, error) {
 
 // view opens the store for reading; nil where there is none.
 func (j *journaled) view() (*journal.Store, error) {
-	s, err := journal.View(j.site.Upper().Root(), j.site.Upper().Where)
+	stores, err := storePlace()
+	if err != nil {
+		return nil, err
+	}
+	s, err := stores.View(j.site.Upper())
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
@@ -150,7 +154,11 @@ func isTx(arg string) bool {
 // resume rolls back what a crash cut off, before anything is looked at.
 func resume(ctx context.Context, out *printer, wait bool, site *overlay.Site) (err error) {
 	upper := site.Upper()
-	view, err := journal.View(upper.Root(), upper.Where)
+	stores, err := storePlace()
+	if err != nil {
+		return err
+	}
+	view, err := stores.View(upper)
 	if err != nil {
 		return nil
 	}

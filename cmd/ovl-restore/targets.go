@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ovl-restore/ovl-restore/internal/config"
+	"github.com/ovl-restore/ovl-restore/internal/journal"
 	"github.com/ovl-restore/ovl-restore/internal/overlay"
 	"github.com/ovl-restore/ovl-restore/internal/reconcile"
 )
@@ -63,7 +64,7 @@ func (f *targetFlags) each(ctx context.Context, out *printer, conf *config.Confi
 	failed := false
 	one := func(name string, t *reconcile.Target, err error) {
 		if err == nil {
-			t.Image = image
+			t.Image, t.Stores = image, journal.Place{Dir: conf.Store.Path}
 			err = errors.Join(do(t), t.Close())
 		}
 		if err == nil {

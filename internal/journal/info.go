@@ -76,7 +76,7 @@ func (l *logged) outstanding(undone map[int]bool) bool {
 	for i, r := range l.lines {
 		switch {
 		case !r.Op.isStep() || undone[i]:
-		case r.Op == OpLink, r.Op == OpMove:
+		case r.Op == OpLink, r.Op == OpMove, r.Op == OpCopy:
 			if _, kept := l.kept(r.N); kept {
 				return true
 			}

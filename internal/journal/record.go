@@ -23,6 +23,7 @@ const (
 	OpBegin   Op = "begin"
 	OpLink    Op = "link"    // a hard link of an upper entry is kept; the entry is dropped
 	OpMove    Op = "move"    // an upper entry is taken away into the backup
+	OpCopy    Op = "copy"    // a copy is kept, for the store is elsewhere; the entry is dropped
 	OpNote    Op = "note"    // something without an entry of its own is dropped: see What
 	OpCreated Op = "created" // an entry is made that was not there
 	OpAttr    Op = "attr"    // attributes of an entry are changed: Attr is what they were

@@ -92,6 +92,11 @@ func (s *Store) Resume(ctx context.Context, site *overlay.Site) ([]Resumed, erro
 	if err := site.Tidy(); err != nil {
 		return nil, fmt.Errorf("remove what a crash has left: %w", err)
 	}
+	if s.isElsewhere() {
+		if err := s.removeAside(); err != nil {
+			return nil, err
+		}
+	}
 	var all []Resumed
 	for _, id := range ids { // the newest first: it was built on the others
 		open, err := s.isOpen(id)

@@ -46,8 +46,13 @@ func resume(merged string) (resumed []Resumed, err error) {
 
 // atEach sweeps over each call, or where there is little time over some.
 func atEach(fault faultpoint.Fault) faultpoint.Fault {
-	if testing.Short() {
+	switch elsewhere := storesPlace().Dir != ""; {
+	case testing.Short() && elsewhere:
+		return fault.Every(17)
+	case testing.Short():
 		return fault.Every(5)
+	case elsewhere:
+		return fault.Every(3)
 	}
 	return fault
 }
@@ -202,7 +207,7 @@ func interrupted(t testing.TB, s *stage) {
 	s.must(withSite(s.Merged, func(store *Store, _ *overlay.Site) error {
 		ids, err := store.ids()
 		s.must(err)
-		log := s.Upper + Suffix + "/tx/" + ids[0] + "/log.jsonl"
+		log := s.storePath() + "/tx/" + ids[0] + "/log.jsonl"
 		data, err := os.ReadFile(log)
 		s.must(err)
 		return os.WriteFile(log, data[:len(data)-10], 0o600)

@@ -73,6 +73,20 @@ func worked(t testing.TB) *stage {
 // everything is what worked changed, as paths for Restore.
 func everything(merged string) []string { return []string{merged} }
 
+// storesVar names a directory for the stores, for the tests and the processes that
+// they run.
+const storesVar = "JOURNAL_TEST_STORES"
+
+func storesPlace() Place { return Place{Dir: os.Getenv(storesVar)} }
+
+// storePath is where the stage's store is.
+func (s *stage) storePath() string {
+	if dir := storesPlace().Dir; dir != "" {
+		return filepath.Join(dir, storeName(s.Upper))
+	}
+	return s.Upper + Suffix
+}
+
 // drop drops everything, as restore --recursive --discard does, in one
 // transaction.
 func drop(merged string) (id string, err error) {
@@ -86,7 +100,7 @@ func drop(merged string) (id string, err error) {
 	results := o.Restore(context.Background(), everything(merged), overlay.RestoreOptions{
 		Recursive: true, Discard: true, KeepWhiteouts: true,
 		Keeper: func(upper *overlay.Layer) (overlay.Keeper, error) {
-			if store, err = Open(upper.Root(), upper.Where); err != nil {
+			if store, err = storesPlace().Open(upper); err != nil {
 				return nil, err
 			}
 			tx, err = store.Begin(Intent{Kind: KindRestore, Overlay: merged})
@@ -116,7 +130,7 @@ func withSite(merged string, do func(*Store, *overlay.Site) error) (err error) {
 	if err != nil {
 		return err
 	}
-	s, err := Open(site.Upper().Root(), site.Upper().Where)
+	s, err := storesPlace().Open(site.Upper())
 	if err != nil {
 		return err
 	}
@@ -195,7 +209,7 @@ func picture(t testing.TB, top string) map[string]string {
 func lost(t testing.TB, s *stage) []string {
 	t.Helper()
 	var missing []string
-	whole := fmt.Sprint(picture(t, s.Upper), picture(t, s.Upper+Suffix))
+	whole := fmt.Sprint(picture(t, s.Upper), picture(t, s.storePath()))
 	for _, content := range []string{"user:edited", "user:sub/new", "user:again/own", "user:tree/a/b/c"} {
 		if !strings.Contains(whole, content) {
 			missing = append(missing, content)

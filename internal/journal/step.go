@@ -160,6 +160,8 @@ func (v *inverter) invert(i int) (Action, error) {
 	switch r.Op {
 	case OpLink, OpMove:
 		return v.putBack(p)
+	case OpCopy:
+		return v.copyBack(p)
 	case OpCreated, OpPut:
 		return v.takeAway(p)
 	case OpAttr:
@@ -182,7 +184,7 @@ func (v *inverter) noParent(p *place, parent string, err error) (Action, error) 
 		return ActNone, fmt.Errorf("open its directory in the upper: %w", err)
 	case p.Op == OpCreated, p.Op == OpPut:
 		return ActNone, nil
-	case p.Op == OpLink, p.Op == OpMove:
+	case p.Op == OpLink, p.Op == OpMove, p.Op == OpCopy:
 		if _, kept := v.of.kept(p.N); !kept {
 			return ActNone, nil
 		}
@@ -190,7 +192,7 @@ func (v *inverter) noParent(p *place, parent string, err error) (Action, error) 
 	if v.dry {
 		for dir := parent; dir != "."; dir, _ = split(dir) {
 			if v.has[dir] {
-				return map[Op]Action{OpLink: ActPutBack, OpMove: ActPutBack, OpAttr: ActAttributes}[p.Op], nil
+				return map[Op]Action{OpLink: ActPutBack, OpMove: ActPutBack, OpCopy: ActPutBack, OpAttr: ActAttributes}[p.Op], nil
 			}
 		}
 	}
@@ -265,33 +267,80 @@ func (v *inverter) takeAway(p *place) (Action, error) {
 		v.lacks[p.rel] = true
 		return ActTakeAway, nil
 	}
-	_, err = v.tx.keep(record{Op: OpMove, Tx: v.of.id, I: p.i}.withPath(p.rel), func(backup int, n string) error {
+	return ActTakeAway, v.keepAway(p)
+}
+
+// keepAway moves an entry into the backup of the undo.
+func (v *inverter) keepAway(p *place) error {
+	r := record{Op: OpMove, Tx: v.of.id, I: p.i}.withPath(p.rel)
+	if v.tx.elsewhere {
+		_, err := v.tx.copyAway(r, p.dir, p.name, true)
+		return err
+	}
+	_, err := v.tx.keep(r, func(backup int, n string) error {
 		return unix.Renameat(int(p.dir.Fd()), p.name, backup, n)
 	})
-	return ActTakeAway, err
+	return err
 }
 
 // takeBack rolls back what was made.
 func (v *inverter) takeBack(p *place) (Action, error) {
-	to, name := v.of.backup, "made-"+strconv.Itoa(p.i)
 	if p.Op == OpPut {
-		if p.Is == nil || p.Is.Ino != p.stat.Ino || p.Is.Mode&unix.S_IFMT != p.stat.Mode&unix.S_IFMT {
-			return ActTakeAway, p.changed()
-		}
 		from, err := v.store.openLogged(p.Tx)
 		if err != nil {
 			return ActTakeAway, err
 		}
 		defer func() { _ = from.close() }()
-		to, name = from.backup, strconv.Itoa(p.N)
-	} else if p.white {
+		switch {
+		case p.What == "copy":
+			return v.takeCopyBack(p, from)
+		case p.Is == nil || p.Is.Ino != p.stat.Ino || p.Is.Mode&unix.S_IFMT != p.stat.Mode&unix.S_IFMT:
+			return ActTakeAway, p.changed()
+		}
+		return ActTakeAway, p.setAside(from.backup, strconv.Itoa(p.N))
+	}
+	if p.white {
 		return ActNone, nil
 	}
+	return ActTakeAway, v.putAway(p)
+}
+
+// putAway moves what a transaction made into its own backup, or, where that is
+// elsewhere, copies it there first.
+func (v *inverter) putAway(p *place) error {
+	name := "made-" + strconv.Itoa(p.i)
+	if !v.store.isElsewhere() {
+		return p.setAside(v.of.backup, name)
+	}
+	if err := copyVerified(p.dir, p.name, v.of.backup, name); err != nil {
+		return err
+	}
+	aside, err := v.store.asideDir()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = aside.Close() }()
+	temp, err := v.store.asideName(v.of.id, p.i)
+	if err != nil {
+		return err
+	}
+	temp += ".made"
+	if err := removeTree(aside, temp); err != nil {
+		return err
+	}
+	if err := p.setAside(aside, temp); err != nil {
+		return err
+	}
+	return removeTree(aside, temp)
+}
+
+// setAside renames an entry out of the upper.
+func (p *place) setAside(to *os.File, name string) error {
 	err := overlay.RenameNew(p.dir, p.name, to, name)
 	if err == nil {
 		err = errors.Join(to.Sync(), p.dir.Sync())
 	}
-	return ActTakeAway, err
+	return err
 }
 
 // whiteout makes a whiteout where one was removed, and the reverse.
@@ -331,16 +380,9 @@ func (v *inverter) unhide(p *place) (Action, error) {
 		v.lacks[p.rel] = true
 		return ActTakeAway, nil
 	case v.rollsBack():
-		err := overlay.RenameNew(p.dir, p.name, v.of.backup, "made-"+strconv.Itoa(p.i))
-		if err == nil {
-			err = errors.Join(v.of.backup.Sync(), p.dir.Sync())
-		}
-		return ActTakeAway, err
+		return ActTakeAway, v.putAway(p)
 	}
-	_, err := v.tx.keep(record{Op: OpMove, Tx: v.of.id, I: p.i}.withPath(p.rel), func(backup int, n string) error {
-		return unix.Renameat(int(p.dir.Fd()), p.name, backup, n)
-	})
-	return ActTakeAway, err
+	return ActTakeAway, v.keepAway(p)
 }
 
 // opaque puts a directory's mark back, or takes it away again.

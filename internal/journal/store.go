@@ -50,7 +50,12 @@ func Open(upper *os.File, path string) (*Store, error) {
 	}
 	defer func() { _ = parent.Close() }()
 	s := &Store{path: filepath.Join(filepath.Dir(path), name+Suffix)}
-	if s.dir, err = makeDir(parent, name+Suffix); err != nil {
+	return s.open(parent, name+Suffix, upper)
+}
+
+// open opens the store's directory, makes it if it is missing, and locks it.
+func (s *Store) open(parent *os.File, name string, upper *os.File) (_ *Store, err error) {
+	if s.dir, err = makeDir(parent, name); err != nil {
 		return nil, fmt.Errorf("make the store %q: %w", s.path, err)
 	}
 	err = s.takeLock()
@@ -74,7 +79,11 @@ func View(upper *os.File, path string) (*Store, error) {
 	}
 	defer func() { _ = parent.Close() }()
 	s := &Store{path: filepath.Join(filepath.Dir(path), name+Suffix)}
-	s.dir, err = openAt(parent, name+Suffix, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	return s.view(parent, name+Suffix, upper)
+}
+
+func (s *Store) view(parent *os.File, name string, upper *os.File) (_ *Store, err error) {
+	s.dir, err = openAt(parent, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err == nil {
 		s.upper, err = duplicate(upper)
 	}

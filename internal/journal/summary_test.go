@@ -12,7 +12,7 @@ import (
 
 func TestSummarize(t *testing.T) {
 	upper, path := upperDir(t)
-	if _, err := Summarize(upper, path); !errors.Is(err, os.ErrNotExist) {
+	if _, err := summarize(upper, path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("without a store: %v", err)
 	}
 	if _, err := os.Lstat(path + Suffix); !errors.Is(err, os.ErrNotExist) {
@@ -34,7 +34,7 @@ func TestSummarize(t *testing.T) {
 		t.Fatal(err)
 	}
 	// While it is locked, and the transaction is open.
-	got, err := Summarize(upper, path)
+	got, err := summarize(upper, path)
 	if err != nil || got.Path != path+Suffix || got.Transactions != 1 || got.Open != 1 || got.Bytes < int64(len(data)) {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -48,7 +48,7 @@ func TestSummarize(t *testing.T) {
 	if err := errors.Join(second.Done(), store.Close()); err != nil {
 		t.Fatal(err)
 	}
-	got, err = Summarize(upper, path)
+	got, err = summarize(upper, path)
 	if err != nil || got.Transactions != 2 || got.Open != 0 {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -64,7 +64,16 @@ func TestSummarize(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(half, "log.jsonl"), []byte(`{"op":"beg`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got, err = Summarize(upper, path); err != nil || got.Transactions != 3 || got.Open != 1 {
+	if got, err = summarize(upper, path); err != nil || got.Transactions != 3 || got.Open != 1 {
 		t.Errorf("%+v, %v", got, err)
 	}
+}
+
+func summarize(upper *os.File, path string) (Summary, error) {
+	s, err := View(upper, path)
+	if err != nil {
+		return Summary{}, err
+	}
+	sum, err := s.Summary()
+	return sum, errors.Join(err, s.Close())
 }

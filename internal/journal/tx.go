@@ -51,7 +51,10 @@ type Tx struct {
 	// reserved is the room that the log has on disk.
 	reserved int64
 	made     []madeEntry
-	links    map[int]string // hard links that were kept, by their number: the paths
+	// elsewhere: nothing can be renamed into the store. aside: something waits to be
+	// removed when it is done.
+	elsewhere, aside bool
+	links            map[int]string // hard links that were kept, by their number: the paths
 }
 
 // madeEntry is something that exists because of the transaction.
@@ -71,7 +74,7 @@ func (s *Store) Begin(intent Intent) (*Tx, error) {
 		return nil, fmt.Errorf("begin a transaction in %q: %w", s.path, err)
 	}
 	defer func() { _ = all.Close() }()
-	tx := &Tx{store: s}
+	tx := &Tx{store: s, elsewhere: s.isElsewhere()}
 	if tx.ID, err = newID(all, time.Now()); err == nil {
 		err = tx.create(all, intent)
 	}
@@ -114,6 +117,9 @@ func (tx *Tx) create(all *os.File, intent Intent) error {
 // Link keeps a hard link of dirfd/name, which is at rel from the overlay's root.
 // The link is on disk when Link returns.
 func (tx *Tx) Link(dirfd int, name, rel string) (where string, err error) {
+	if tx.elsewhere {
+		return tx.copyOf(dirfd, name, rel, false)
+	}
 	if tx.links == nil {
 		tx.links = map[int]string{}
 	}
@@ -127,9 +133,21 @@ func (tx *Tx) Link(dirfd int, name, rel string) (where string, err error) {
 // The move is on disk when Move returns. An error with where set says that the
 // entry was moved there, but is perhaps not on disk yet.
 func (tx *Tx) Move(dirfd int, name, rel string) (where string, err error) {
+	if tx.elsewhere {
+		return tx.copyOf(dirfd, name, rel, true)
+	}
 	return tx.keep(record{Op: OpMove}.withPath(rel), func(backup int, n string) error {
 		return unix.Renameat(dirfd, name, backup, n)
 	})
+}
+
+func (tx *Tx) copyOf(dirfd int, name, rel string, drop bool) (where string, err error) {
+	dir, err := duplicateFD(dirfd)
+	if err == nil {
+		where, err = tx.copyAway(record{}.withPath(rel), dir, name, drop)
+		_ = dir.Close() // it is the caller's
+	}
+	return where, err
 }
 
 // Note records that something without an entry of its own is about to be
@@ -192,6 +210,9 @@ func (tx *Tx) Done() error {
 	}
 	if err == nil {
 		err = tx.write(record{Op: OpDone})
+	}
+	if err == nil && tx.aside {
+		err = tx.store.removeAside()
 	}
 	return errors.Join(err, tx.close())
 }

@@ -139,7 +139,7 @@ func TestUndoDryRun(t *testing.T) {
 	id, err := drop(s.Merged)
 	s.must(err)
 	s.write(s.merged("edited"), "user, once more")
-	all := picture(t, s.Upper+Suffix)
+	all := picture(t, s.storePath())
 	run := func(dry bool) (said []string) {
 		s.must(withSite(s.Merged, func(store *Store, site *overlay.Site) error {
 			done, err := store.Undo(context.Background(), site, id, UndoOptions{DryRun: dry})
@@ -154,7 +154,7 @@ func TestUndoDryRun(t *testing.T) {
 		return said
 	}
 	planned := run(true)
-	if diff := cmp.Diff(all, picture(t, s.Upper+Suffix)); diff != "" {
+	if diff := cmp.Diff(all, picture(t, s.storePath())); diff != "" {
 		t.Errorf("it changed:\n%s", diff)
 	}
 	if diff := cmp.Diff(planned, run(false)); diff != "" || len(planned) < 6 {

@@ -126,7 +126,7 @@ func (r *run) unchanged() (bool, error) {
 // view opens the store for reading; nil where there is none.
 func (r *run) view() (*journal.Store, error) {
 	upper := r.layers.Upper()
-	store, err := journal.View(upper.Root(), upper.Where)
+	store, err := r.Stores.View(upper)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}

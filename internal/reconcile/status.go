@@ -24,9 +24,8 @@ type Status struct {
 }
 
 // Look reads the status of an upper; nil where there was never a run.
-func Look(layers *overlay.Layers) (_ *Status, err error) {
-	upper := layers.Upper()
-	store, err := journal.View(upper.Root(), upper.Where)
+func Look(layers *overlay.Layers, stores journal.Place) (_ *Status, err error) {
+	store, err := stores.View(layers.Upper())
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}

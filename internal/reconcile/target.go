@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ovl-restore/ovl-restore/internal/journal"
 	"github.com/ovl-restore/ovl-restore/internal/overlay"
 )
 
@@ -22,6 +23,8 @@ type Target struct {
 	Mount string
 	// Image names the image where it does not say so itself.
 	Image string
+	// Stores says where the store is.
+	Stores journal.Place
 }
 
 // Close closes the overlay.
