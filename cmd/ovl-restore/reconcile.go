@@ -105,7 +105,7 @@ func runReconcile(ctx context.Context, out *printer, f *reconcileFlags, args []s
 			RestoreUpdated: conf.Reconcile.DeletedButUpdated == "restore",
 		},
 		Policy: policy, Method: method, Base: f.base, DryRun: f.dryRun, Again: f.again,
-		Open: storeOpener(ctx, out, f.wait),
+		Open: storeOpener(ctx, out, f.wait), Prune: out.prune,
 	}
 	if opts.Base == "" && !f.confirm {
 		// Without it there is the record.

@@ -13,6 +13,7 @@ type Config struct {
 	UserXattr bool // xattrs are user.overlay.*, else trusted.overlay.*
 	Index     bool
 	NFSExport bool
+	Xino      bool
 	Metacopy  bool
 	Volatile  bool
 	Redirect  string // redirect_dir as shown: on, off, follow, nofollow, or ""
@@ -75,6 +76,8 @@ func parseConfig(options string) Config {
 			c.Index = value == "on"
 		case "nfs_export":
 			c.NFSExport = value == "on"
+		case "xino":
+			c.Xino = value == "on"
 		case "metacopy":
 			c.Metacopy = value == "on"
 		case "volatile":

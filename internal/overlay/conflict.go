@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 
@@ -43,7 +44,11 @@ func (r *restorer) refuseConflicts(ctx context.Context, jobs []*job) error {
 			continue
 		}
 		if !r.opts.Force {
-			s.want(j, handleIn(s.layers, &lowDir, j))
+			handle := ""
+			if r.followsOrigins(s.layers.lowers[j.low.dir.layer]) {
+				handle = handleIn(s.layers, &lowDir, j)
+			}
+			s.want(j, handle)
 		}
 	}
 	r.forget()
@@ -52,6 +57,30 @@ func (r *restorer) refuseConflicts(ctx context.Context, jobs []*job) error {
 	}
 	return s.run(ctx)
 }
+
+// followsOrigins says whether the kernel looks the origins of upper entries up in
+// a lower. In a squashfs, which has no UUID, it does so only with a feature that
+// needs it: images that are made anew give the same numbers to other files.
+func (r *restorer) followsOrigins(lower *Layer) bool {
+	const squashfs = 0x73717368
+	var fs unix.Statfs_t
+	if unix.Fstatfs(lower.fd(), &fs) != nil || uint32(fs.Type) != squashfs {
+		return true
+	}
+	c := &r.Mount.Config
+	return c.Index || c.NFSExport || c.Xino || c.Redirect == "on" || c.Metacopy || defaultsFollow()
+}
+
+// defaultsFollow says that one of those features is on unless a mount forbids it.
+var defaultsFollow = sync.OnceValue(func() bool {
+	for _, name := range []string{"index", "redirect_dir", "metacopy"} {
+		value, err := os.ReadFile("/sys/module/overlay/parameters/" + name)
+		if err == nil && strings.HasPrefix(string(value), "Y") {
+			return true
+		}
+	}
+	return false
+})
 
 // want looks for other entries that come from the one below a job. A copy of a
 // file with several links has broken with its origin, and shares nothing with it.

@@ -98,6 +98,15 @@ func (r *restorer) planThis(j *job, merge bool, at *lookedUp) {
 	case up.whiteout:
 		r.intend(j, ActRestore, MethodRemount)
 	default:
+		// The kernel cannot look a copy of metadata up whose content is not below it
+		// any more.
+		if r.layers().metacopy {
+			j.throughUpper, err = r.layers().hasXattr(at.open.upper, j.name, xattrMetacopy)
+		}
+		if err != nil {
+			j.fail(err)
+			return
+		}
 		r.planDrop(j)
 	}
 }

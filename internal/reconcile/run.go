@@ -25,6 +25,9 @@ type RunOptions struct {
 	BaseMayDiffer bool
 	DryRun        bool
 	Again         bool // also when the image is that of the last time
+	// Prune, if not nil, removes old transactions from the store, at the end of a
+	// run in which all was done; see StillNeeded.
+	Prune func(*journal.Store)
 	// Open opens the store of an upper; see journal.Open.
 	Open func(upper *overlay.Layer) (*journal.Store, error)
 }
@@ -264,5 +267,9 @@ func (r *run) remember(ctx context.Context) error {
 	if err := writeState(r.store, st); err != nil {
 		return err
 	}
-	return errors.Join(r.forget(steps), r.emptyQueue())
+	err = errors.Join(r.forget(steps), r.emptyQueue())
+	if err == nil && r.opts.Prune != nil {
+		r.opts.Prune(r.store)
+	}
+	return err
 }

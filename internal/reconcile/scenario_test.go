@@ -170,6 +170,10 @@ func variants(t *testing.T, run func(t *testing.T, s *stage)) {
 		all["metacopy"] = []string{"redirect_dir=on", "metacopy=on"}
 		all["userxattr"] = []string{"userxattr"}
 	}
+	if testing.Short() { // the two that differ most
+		delete(all, "index")
+		delete(all, "userxattr")
+	}
 	for name, options := range all {
 		t.Run(name, func(t *testing.T) { run(t, newStage(t, options...)) })
 	}
