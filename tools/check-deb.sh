@@ -16,7 +16,7 @@ die() { echo "check-deb.sh: $*" >&2; exit 1; }
 inside() { chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"; }
 # What packages leave: not the caches and logs of the package manager.
 files() {
-	(cd "$root" && find . -xdev \( -path ./proc -o -path ./dev -o -path ./deb -o -path ./tmp -o -path ./var/cache -o -path ./var/log \
+	(cd "$root" && find . -xdev \( -path ./proc -o -path ./dev -o -path ./run -o -path ./deb -o -path ./tmp -o -path ./var/cache -o -path ./var/log \
 		-o -path ./var/lib/apt -o -path ./var/lib/dpkg \) -prune -o -print | sort)
 }
 
@@ -69,6 +69,7 @@ files >"$root/tmp/after"
 diff "$root/tmp/before" "$root/tmp/after" || die "the package leaves these"
 
 echo "== DKMS"
+inside apt-get update -qq
 headers=$(inside apt-cache depends linux-headers-cloud-amd64 | sed -n 's/.*Depends: \(linux-headers-6\.1[^ ]*\)/\1/p' | head -n 1)
 inside sh -c "apt-get install -y -qq --no-install-recommends dkms linux-source-6.1 $headers /deb/ovl-restore-dkms_*_all.deb" \
 	>"$root/tmp/log" 2>&1 || { tail -n 60 "$root/tmp/log"; inside sh -c 'cat /var/lib/dkms/*/*/build/make.log' || true; die "install ovl-restore-dkms"; }

@@ -70,6 +70,7 @@ check-packaging: build check-kernel-squash deb sbom ## the tarball, the SBOM, th
 	@[ "$$(id -u)" = 0 ] || { echo 'the on-device test mounts an overlay: run this as root' >&2; exit 1; }
 	tools/need.sh qemu-arm-static=qemu-user-static
 	tools/check-armhf.sh build/deb
+	tools/check-preinit.sh build/$(NAME)
 	PATH="$(CURDIR)/build:$$PATH" yocto/meta-ovl-restore/recipes-core/ovl-restore/files/run-ptest
 
 .PHONY: yocto-srcrev release-check
