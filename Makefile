@@ -194,13 +194,7 @@ demo: build ## the story, on this machine: nothing on it changes
 demo-vm: $(VM) ## the same with the patched kernel, in QEMU
 	$(VM) -file test/demo:/demo -- env OVL_DEMO=inside sh /demo/demo.sh
 
-.PHONY: install
-install: build man ## the program, the shells' completions, the manual
-	install -D -m 755 build/$(NAME) $(bindir)/$(NAME)
-	install -D -m 644 build/docs/completions/bash $(datadir)/bash-completion/completions/$(NAME)
-	install -D -m 644 build/docs/completions/zsh $(datadir)/zsh/site-functions/_$(NAME)
-	install -D -m 644 build/docs/completions/fish $(datadir)/fish/vendor_completions.d/$(NAME).fish
-	for page in build/docs/man/*; do install -D -m 644 -t $(datadir)/man/man$${page##*.} $$page || exit; done
+include tools/install.mk
 
 include tools/packaging.mk
 

@@ -4,6 +4,8 @@ package main
 
 import (
 	"context"
+	"slices"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -117,13 +119,15 @@ func runReconcile(ctx context.Context, out *printer, f *reconcileFlags, args []s
 			opts.Base, opts.BaseMayDiffer = previous.Dir, true
 		}
 	}
+	var sum reconcileSum
+	defer func() { announce(sum.String()) }()
 	return f.each(ctx, out, conf, args, func(t *reconcile.Target) error {
 		if f.confirm {
 			return reconcile.Confirm(t, opts.Open)
 		}
 		report, err := reconcile.Run(ctx, t, opts)
 		if report != nil {
-			out.reconciled(t.Mount, report)
+			sum.add(report, out.reconciled(t.Mount, report))
 		}
 		if err == nil && report.Failed() {
 			err = &failedError{}
@@ -132,8 +136,8 @@ func runReconcile(ctx context.Context, out *printer, f *reconcileFlags, args []s
 	})
 }
 
-// reconciled prints what became of an overlay.
-func (p *printer) reconciled(mount string, r *reconcile.Report) {
+// reconciled prints what became of an overlay, and returns its numbers.
+func (p *printer) reconciled(mount string, r *reconcile.Report) jsonReconciled {
 	counts := jsonReconciled{
 		jsonPath: newJSONPath(mount), Status: string(r.Outcome), From: r.From, To: r.To,
 		Kept: r.Kept, Transaction: r.Tx, Undone: r.Undone,
@@ -160,9 +164,12 @@ func (p *printer) reconciled(mount string, r *reconcile.Report) {
 	switch {
 	case p.json:
 		p.object(counts)
+	case p.journal:
+		p.record(quotePath(mount)+": "+outcomeLine(r, &counts), counts.fields()...)
 	case !p.quiet:
 		p.line(quotePath(mount) + ": " + outcomeLine(r, &counts))
 	}
+	return counts
 }
 
 func decisionLine(r *reconcile.Result) string {
@@ -233,6 +240,47 @@ type jsonReconciled struct {
 	Failed      int      `json:"failed"`
 	Transaction string   `json:"transaction,omitempty"`
 	Undone      []string `json:"undone,omitempty"`
+}
+
+// fields are those of the record in systemd's journal.
+func (c *jsonReconciled) fields() []field {
+	all := []field{
+		{"OVL_RESTORE_OVERLAY", c.Path},
+		{"OVL_RESTORE_STATUS", c.Status},
+		{"OVL_RESTORE_FROM", c.From},
+		{"OVL_RESTORE_TO", c.To},
+		{"OVL_RESTORE_TRANSACTION", c.Transaction},
+		{"OVL_RESTORE_CHANGED", strconv.Itoa(c.Changed)},
+		{"OVL_RESTORE_KEPT", strconv.Itoa(c.Kept)},
+		{"OVL_RESTORE_FAILED", strconv.Itoa(c.Failed)},
+	}
+	return slices.DeleteFunc(all, func(f field) bool { return f.value == "" })
+}
+
+// reconcileSum is what became of all overlays, for systemctl status.
+type reconcileSum struct {
+	image                           string
+	overlays, changed, kept, failed int
+}
+
+func (s *reconcileSum) add(r *reconcile.Report, c jsonReconciled) {
+	s.image = r.To
+	s.overlays++
+	s.changed += c.Changed
+	s.kept += c.Kept
+	s.failed += c.Failed
+}
+
+func (s *reconcileSum) String() string {
+	if s.overlays == 0 {
+		return "nothing was done"
+	}
+	text := plural(s.overlays, "overlay", "overlays") + " on " + s.image + ": " +
+		plural(s.changed, "entry", "entries") + " changed, " + strconv.Itoa(s.kept) + " of the user kept"
+	if s.failed > 0 {
+		text += ", " + strconv.Itoa(s.failed) + " failed"
+	}
+	return text
 }
 
 func newJSONDecision(r *reconcile.Result) jsonDecision {

@@ -47,7 +47,7 @@ if [ ! -e "$keys" ]; then
 fi
 
 # What a package of ovl-restore would install.
-make -s -C "$root" install DESTDIR="$work/installed" PREFIX=/usr VERSION=test >&2
+make -s -C "$root" install-bin install-systemd install-hooks DESTDIR="$work/installed" PREFIX=/usr VERSION=test >&2
 
 made=$cache/images-$({ cat "$0"; echo "$base"; cat "$keys/cert.pem"; contents -C "$work" installed -C "$here" device; } | hash)
 if [ -e "$made" ]; then
@@ -63,12 +63,28 @@ tar -xf "$base" -C "$work/root"
 copy() { tar -C "$1" --owner=0 --group=0 --no-overwrite-dir -cf - . | tar -C "$work/root" --no-overwrite-dir --keep-directory-symlink -xf -; }
 copy "$work/installed"
 copy "$here/device/all"
+# The hooks, where their engines look.
+install -D -m 644 "$root/integrations/rauc/mark-good.conf" "$work/root/etc/systemd/system/rauc-mark-good.service.d/ovl-restore.conf"
 mkdir -p "$work/root/data" "$work/root/vm"
 cp "$keys/cert.pem" "$work/root/etc/rauc/keyring.pem"
 # Files of a running system, which systemd fills in.
 : >"$work/root/etc/machine-id"
-rm -f "$work/root/etc/os-release" "$work/root/etc/resolv.conf" "$work/root/etc/hostname"
+rm -f "$work/root/etc/resolv.conf" "$work/root/etc/hostname"
 echo device >"$work/root/etc/hostname"
+
+# As a package's installation does it. The rest is what takes the most time to
+# start, and nothing here needs.
+{
+	mapfile -t units < <(cd "$work/installed/usr/lib/systemd/system" && ls -- *[!@].service)
+	chroot "$work/root" systemctl preset "${units[@]}"
+	chroot "$work/root" systemctl enable app.service
+	chroot "$work/root" systemctl set-default multi-user.target
+	chroot "$work/root" systemctl mask getty@tty1.service serial-getty@ttyS0.service getty-static.service \
+		systemd-logind.service systemd-networkd.socket systemd-networkd.service systemd-network-generator.service \
+		systemd-hwdb-update.service systemd-pstore.service \
+		modprobe@drm.service modprobe@efi_pstore.service modprobe@fuse.service modprobe@configfs.service \
+		dev-hugepages.mount dev-mqueue.mount sys-kernel-debug.mount sys-kernel-tracing.mount
+} >"$work/systemctl.log" 2>&1 || { cat "$work/systemctl.log" >&2; exit 1; }
 
 image() { # VERSION
 	copy "$here/device/v$1"
@@ -81,6 +97,7 @@ image 1
 image 2
 
 ln "$work/images/v2.squashfs" "$work/bundle/rootfs.squashfs"
+cp "$root/integrations/rauc/post-install" "$work/bundle/post-install"
 cp "$here/bundle/manifest.raucm" "$work/bundle/manifest.raucm"
 rauc bundle --cert="$keys/cert.pem" --key="$keys/key.pem" \
 	"$work/bundle" "$work/images/data/update/v2.raucb" >"$work/rauc.log" 2>&1 || { cat "$work/rauc.log" >&2; exit 1; }

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package appliance_test
+
+import (
+	"testing"
+
+	"github.com/ovl-restore/ovl-restore/test/vm"
+)
+
+// sandboxed runs a command as ovl-restore-reconcile.service would, and returns
+// its output.
+func (d *device) sandboxed(command string) string {
+	d.t.Helper()
+	d.sh(`
+		dir=/run/systemd/system/ovl-restore-reconcile.service.d
+		mkdir -p $dir
+		cat >$dir/test.conf <<-END
+			[Service]
+			RemainAfterExit=no
+			StandardOutput=file:/run/out
+			StandardError=file:/run/out
+			ExecStart=
+			ExecStart=` + command + `
+		END
+		systemctl daemon-reload
+		: >/run/out
+		systemctl restart ovl-restore-reconcile.service 2>/dev/null || true`)
+	return d.sh("cat /run/out")
+}
+
+// TestUnits looks at the units as systemd sees them on a device, and runs the
+// tool in the sandbox that they make: it must reach the host's overlays from in
+// there by each of its ways.
+func TestUnits(t *testing.T) {
+	d := newDevice(t, vm.Stock)
+	d.want("cd /usr/lib/systemd/system && systemd-analyze verify --man=no ovl-restore-*.service 2>&1", "")
+
+	if got, want := d.sandboxed("/usr/bin/readlink /proc/self/ns/mnt"), d.sh("readlink /proc/1/ns/mnt"); got != want {
+		t.Errorf("the units have the mount name space %s, everybody else has %s", got, want)
+	}
+
+	// Whether the flush reaches the overlay: /etc was listed without the file.
+	d.sh("rm /etc/issue && ls /etc >/dev/null")
+	wantString(t, d.sandboxed("/usr/bin/ovl-restore /etc /etc/issue"), "restored /etc/issue (remount)")
+	d.want("grep -c Debian /etc/issue", "1")
+
+	// Owners, and modes that a sandbox may forbid.
+	d.sh("chmod 755 /usr/bin/su && chown 1:1 /usr/bin/chsh")
+	wantString(t, d.sandboxed("/usr/bin/ovl-restore --discard -q /usr /usr/bin/su /usr/bin/chsh"), "")
+	d.want("stat -c '%a %u' /usr/bin/su /usr/bin/chsh", "4755 0\n4755 0")
+	d.want("stat -c %a /data/overlay/usr/upper.ovl-restore/tx/*/backup/* | sort -n | xargs", "755 755")
+
+	// The name of a process of another user that holds the old file open.
+	d.sh("echo x >>/etc/issue.net; setpriv --reuid=65534 --clear-groups sleep 1000 </etc/issue.net >/dev/null 2>&1 &")
+	wantMatch(t, d.sandboxed("/usr/bin/ovl-restore --discard /etc /etc/issue.net"), `EBUSY.*sleep`)
+
+	// The upper on a device that has to be mounted first.
+	d.sh("rm /etc/issue && umount -l /data")
+	wantString(t, d.sandboxed("/usr/bin/ovl-restore /etc /etc/issue"), "restored /etc/issue (remount)")
+}

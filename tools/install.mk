@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# What goes where on a device. The Makefile includes this. Each part is a target
+# of its own, for packages that want it in parts; the directories are variables.
+
+unitdir ?= $(PREFIX)/lib/systemd/system
+presetdir ?= $(PREFIX)/lib/systemd/system-preset
+hookdir ?= $(PREFIX)/share/$(NAME)
+
+.PHONY: install install-bin install-docs install-systemd install-hooks
+install: install-bin install-docs install-systemd install-hooks ## everything; or one of the next four
+
+install-bin: build ## the program
+	install -D -m 755 build/$(NAME) $(bindir)/$(NAME)
+
+install-docs: man ## the shells' completions, the manual
+	install -D -m 644 build/docs/completions/bash $(datadir)/bash-completion/completions/$(NAME)
+	install -D -m 644 build/docs/completions/zsh $(datadir)/zsh/site-functions/_$(NAME)
+	install -D -m 644 build/docs/completions/fish $(datadir)/fish/vendor_completions.d/$(NAME).fish
+	for page in build/docs/man/*; do install -D -m 644 -t $(datadir)/man/man$${page##*.} $$page || exit; done
+
+install-systemd: ## the units, into unitdir, and their presets, into presetdir
+	install -d $(DESTDIR)$(unitdir) $(DESTDIR)$(presetdir)
+	install -m 644 systemd/*.service $(DESTDIR)$(unitdir)
+	sed -i 's|/usr/bin/$(NAME)|$(PREFIX)/bin/$(NAME)|' $(DESTDIR)$(unitdir)/$(NAME)-*.service
+	install -m 644 systemd/*.preset $(DESTDIR)$(presetdir)
+
+# Nothing calls them there: who makes a device puts them where its update engine
+# looks. Each says in its first lines where that is.
+install-hooks: ## the hooks for update engines and package managers, into hookdir
+	install -d $(DESTDIR)$(hookdir)
+	cp -R --no-preserve=ownership,timestamps integrations/. $(DESTDIR)$(hookdir)
