@@ -320,15 +320,16 @@ func TestCheckWork(t *testing.T) {
 	s.mount()
 	fill(t, s.Work, "work/#1f")
 	wantFound(t, s.check())
-	clock := timeNow
-	t.Cleanup(func() { timeNow = clock })
+	clock, boot := timeNow, bootTime
+	t.Cleanup(func() { timeNow, bootTime = clock, boot })
+	bootTime = func() (time.Time, error) { return clock().Add(-time.Hour), nil }
 	timeNow = func() time.Time { return clock().Add(leftoverIdle) }
 	got := s.check()
 	wantFound(t, got, found{WorkLeftover, Notice, InWork, "work/#1f"})
 	if want := "is going on: nothing was written to it for 5 minutes"; len(got) == 1 && !strings.Contains(got[0].What, want) {
 		t.Errorf("%q does not say %q", got[0].What, want)
 	}
-	timeNow = func() time.Time { return clock().Add(100 * 24 * 365 * time.Hour) } // as after a boot
+	bootTime = func() (time.Time, error) { return clock().Add(time.Hour), nil }
 	wantFound(t, s.check(), found{WorkLeftover, Problem, InWork, "work/#1f"})
 }
 
