@@ -16,9 +16,9 @@ STATIC = CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false'
 LEAN := build/lean/go.mod
 GOBUILD = $(STATIC) go build -modfile=$(LEAN) -ldflags '-s -w -X main.version=$(VERSION)'
 
-# What a 32-bit device has little of is room: there, functions are inlined only
-# where a tree is walked, and segments are aligned to pages of 4 KiB.
-SMALL = -gcflags=all=-l -gcflags=./internal/overlay= -ldflags '-s -w -R 0x1000 -X main.version=$(VERSION)'
+# What a 32-bit device has little of is room: there, no function is inlined, and
+# segments are aligned to pages of 4 KiB.
+SMALL = -gcflags=all=-l -ldflags '-s -w -R 0x1000 -X main.version=$(VERSION)'
 
 # The race detector needs cgo and a C compiler.
 RACE := $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v "$$(go env CC)" >/dev/null && echo -race)
