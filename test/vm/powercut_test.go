@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
@@ -113,28 +112,4 @@ func (p *powerCut) check(ctx context.Context, t *testing.T, durable int) {
 	if err := guest.Shutdown(ctx); err != nil {
 		t.Error(err)
 	}
-}
-
-// lines counts the lines that are written to it.
-type lines struct {
-	mu    sync.Mutex
-	n     int
-	first chan struct{}
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	n := bytes.Count(b, []byte("\n"))
-	if l.n == 0 && n > 0 {
-		close(l.first)
-	}
-	l.n += n
-	return len(b), nil
-}
-
-func (l *lines) count() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.n
 }
