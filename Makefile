@@ -134,6 +134,10 @@ test-kernel-powercut: ## cut the guests' power while names are restored
 test-kernel-mutants: ## the tests against wrong patches, each of which one has to notice; OVL_MUTANTS=3,7 selects
 	go test -count=1 -timeout 4h -tags vmlong -v ./test/vm -run '^TestMutants$$'
 
+.PHONY: test-reset-powercut
+test-reset-powercut: ## cut a device's power at 500 random moments of factory resets
+	OVL_POWERCUTS=500 go test -count=1 -timeout 3h -v ./test/vm -run '^TestDevicePowerCuts$$'
+
 .PHONY: $(SUMMARY)
 $(SUMMARY):
 	@go build -o $@ ./test/summary

@@ -104,7 +104,7 @@ func runResetPerform(ctx context.Context, out *printer, l *layerFlags, root, cmd
 		return nil
 	}
 	for _, o := range done.Done {
-		out.line(fmt.Sprintf("reset: %s; %d entries kept, in %d ms", mountWords(o.Mounts), done.Kept, time.Since(began).Milliseconds()))
+		out.line(fmt.Sprintf("reset: %s; entries kept: %d; in %d ms", mountWords(o.Mounts), done.Kept, time.Since(began).Milliseconds()))
 	}
 	switch {
 	case done.Again:

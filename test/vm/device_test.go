@@ -199,7 +199,10 @@ func TestDevicePowerCuts(t *testing.T) {
 	d := newDevice(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 	defer cancel()
-	cuts := 50
+	cuts := 12
+	if os.Getenv("CI") != "" {
+		cuts = 50
+	}
 	if s := os.Getenv("OVL_POWERCUTS"); s != "" {
 		var err error
 		if cuts, err = strconv.Atoi(s); err != nil {

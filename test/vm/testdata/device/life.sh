@@ -20,9 +20,8 @@ listing() {
 	(
 		cd "$1" || exit 1
 		find . -type d ! -path ./etc/kept | sort | xargs stat -c '%n %f %u %g'
-		find . ! -type d ! -path './etc/kept/*' | sort | xargs stat -c '%n %f %u %g %s %Y'
+		find . ! -type d ! -path './etc/kept/*' | sort | xargs stat -c '%N %f %u %g %s %Y'
 		find . -type f ! -path './etc/kept/*' | sort | xargs md5sum
-		find . -type l | sort | while read -r l; do echo "$l $(readlink "$l")"; done
 	)
 }
 
