@@ -24,9 +24,3 @@ func (l *lines) Write(b []byte) (int, error) {
 	l.n += n
 	return len(b), nil
 }
-
-func (l *lines) count() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.n
-}

@@ -113,3 +113,9 @@ func (p *powerCut) check(ctx context.Context, t *testing.T, durable int) {
 		t.Error(err)
 	}
 }
+
+func (l *lines) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.n
+}
