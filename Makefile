@@ -136,7 +136,7 @@ test-kernel-mutants: ## the tests against wrong patches, each of which one has t
 
 .PHONY: test-reset-powercut
 test-reset-powercut: ## cut a device's power at 500 random moments of factory resets
-	OVL_POWERCUTS=500 go test -count=1 -timeout 3h -v ./test/vm -run '^TestDevicePowerCuts$$'
+	OVL_POWERCUTS=500 go test -count=1 -timeout 3h -tags vmlong -v ./test/vm -run '^TestDevicePowerCuts$$'
 
 .PHONY: $(SUMMARY)
 $(SUMMARY):

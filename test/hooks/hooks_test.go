@@ -82,8 +82,8 @@ func write(t *testing.T, path, content string, mode os.FileMode) {
 	}
 }
 
-// run runs a program, which must succeed, and returns its output.
-func run(t *testing.T, dir, name string, args ...string) string {
+// run runs a program, which must succeed.
+func run(t *testing.T, dir, name string, args ...string) {
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	cmd.Dir = dir
@@ -91,10 +91,4 @@ func run(t *testing.T, dir, name string, args ...string) string {
 	if err != nil {
 		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}
-	return string(out)
-}
-
-func need(t *testing.T, what ...string) {
-	t.Helper()
-	run(t, "../..", "tools/need.sh", what...)
 }

@@ -27,12 +27,14 @@ listing() {
 
 # The reset that was done last, and what the device was before: "dirty LAST"
 # while it is used, "used LAST" from then on.
+# shellcheck disable=SC2002 # with a file that may be missing
 last=$(cat /data/upper.ovl-reset/last 2>/dev/null | md5sum)
 was=$(cat /data/was 2>/dev/null)
 grep -q failed /vm/performed && fail "the reset was not done"
 ovl-restore reset status --json | grep -Eq '"state":"(none|cleaning)"' || fail "a request still stands after the boot"
 case $was in
 "used $last") # not reset since
+	# shellcheck disable=SC2015 # what follows || cannot be wrongly run
 	[ "$(cat /etc/hostname)" = mine ] && [ ! -e /usr/share/doc/a ] && [ -e "/home/user/file 29" ] ||
 		fail "not reset, and not as it was used"
 	state=used
