@@ -77,30 +77,50 @@ func (c Code) Repairable() bool {
 	}
 }
 
-// effects are what the findings do to the user.
-var effects = map[Code]string{
-	OrphanWhiteout:        "nothing today; a later image's file of that name stays hidden",
-	ExposedWhiteout:       "the directory lists a name that cannot be opened",
-	RedirectOriginMissing: "what the image had in the renamed directory is gone from it",
-	RedirectOriginDoubled: "the same files of the image show under two names; a change under one may show under the other",
-	RedirectNotFollowed:   "the directory cannot be entered: the kernel answers EPERM",
-	MetacopyOriginMissing: "the file cannot be opened: the kernel answers EIO; its content is not in the upper",
-	MetacopyOriginDoubled: "two files share the content of one file of the image",
-	MetacopyNotFollowed:   "the file cannot be opened: the kernel answers EPERM; its content is not in the upper",
-	FileOverDirectory:     "the image's directory is hidden, with all that is in it",
-	DirectoryOverFile:     "the image's file is hidden",
-	ImpureMissing:         "the directory lists other inode numbers than its files have: find -inum and some backup programs err",
-	NewerKernel:           "a deleted file shows as an empty one",
-	WorkLeftover:          "it takes room, until the overlay is mounted again",
-	WorkElsewhere:         "the overlay cannot be mounted: the kernel answers EINVAL",
-	WorkInUpper:           "the overlay cannot be mounted: the kernel answers EINVAL",
-	VolatileLeft:          "the overlay cannot be mounted: the kernel answers EINVAL; after a crash, files written last may be damaged",
+// effect is what a finding does to the user.
+func effect(c Code) string {
+	switch c {
+	case OrphanWhiteout:
+		return "nothing today; a later image's file of that name stays hidden"
+	case ExposedWhiteout:
+		return "the directory lists a name that cannot be opened"
+	case RedirectOriginMissing:
+		return "what the image had in the renamed directory is gone from it"
+	case RedirectOriginDoubled:
+		return "the same files of the image show under two names; a change under one may show under the other"
+	case RedirectNotFollowed:
+		return "the directory cannot be entered: the kernel answers EPERM"
+	case MetacopyOriginMissing:
+		return "the file cannot be opened: the kernel answers EIO; its content is not in the upper"
+	case MetacopyOriginDoubled:
+		return "two files share the content of one file of the image"
+	case MetacopyNotFollowed:
+		return "the file cannot be opened: the kernel answers EPERM; its content is not in the upper"
+	case FileOverDirectory:
+		return "the image's directory is hidden, with all that is in it"
+	case DirectoryOverFile:
+		return "the image's file is hidden"
+	case ImpureMissing:
+		return "the directory lists other inode numbers than its files have: find -inum and some backup programs err"
+	case NewerKernel:
+		return "a deleted file shows as an empty one"
+	case WorkLeftover:
+		return "it takes room, until the overlay is mounted again"
+	case WorkElsewhere:
+		return "the overlay cannot be mounted: the kernel answers EINVAL"
+	case WorkInUpper:
+		return "the overlay cannot be mounted: the kernel answers EINVAL"
+	case VolatileLeft:
+		return "the overlay cannot be mounted: the kernel answers EINVAL; after a crash, files written last may be damaged"
+	case LowerChanged, WrongNamespace: // say it themselves
+	}
+	return ""
 }
 
 // newFinding makes a problem in the upper.
 func newFinding(code Code, path, what string, args ...any) Finding {
 	return Finding{
 		Code: code, Severity: Problem, In: InUpper, Path: path,
-		What: fmt.Sprintf(what, args...), Effect: effects[code],
+		What: fmt.Sprintf(what, args...), Effect: effect(code),
 	}
 }
