@@ -31,21 +31,7 @@ func (s seen) isDir() bool   { return s.typ() == unix.S_IFDIR }
 
 func snapshot(t *testing.T, root string) map[string]seen {
 	t.Helper()
-	all := map[string]seen{}
-	err := filepath.WalkDir(root, func(p string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(root, p)
-		if err == nil {
-			all[rel], err = look(p)
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all
+	return everyEntry(t, root, look)
 }
 
 func look(p string) (seen, error) {
@@ -101,20 +87,13 @@ type mark struct {
 
 func readMarks(t *testing.T, upper, prefix string) map[string]mark {
 	t.Helper()
-	all := map[string]mark{}
-	err := filepath.WalkDir(upper, func(p string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(upper, p)
-		if err != nil {
-			return err
-		}
+	return everyEntry(t, upper, func(p string) (mark, error) {
 		var st unix.Stat_t
 		if err := unix.Lstat(p, &st); err != nil {
-			return err
+			return mark{}, err
 		}
-		m := mark{whiteout: st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0, dir: e.IsDir()}
+		typ := st.Mode & unix.S_IFMT
+		m := mark{whiteout: typ == unix.S_IFCHR && st.Rdev == 0, dir: typ == unix.S_IFDIR}
 		buf := make([]byte, 4096)
 		if n, err := unix.Lgetxattr(p, prefix+"opaque", buf); err == nil {
 			m.opaque = string(buf[:n]) == "y"
@@ -122,13 +101,8 @@ func readMarks(t *testing.T, upper, prefix string) map[string]mark {
 		if n, err := unix.Lgetxattr(p, prefix+"redirect", buf); err == nil {
 			m.redirect = string(buf[:n])
 		}
-		all[rel] = m
-		return nil
+		return m, nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all
 }
 
 // ageAll gives each entry a time of its own in the past, as an image's have:

@@ -319,14 +319,21 @@ func (s *stage) wantWhiteout(rel string, want bool) {
 // Two equal descriptions mean that nothing a user knows of has changed.
 func tree(t *testing.T, dir string) map[string]string {
 	t.Helper()
-	all := map[string]string{}
-	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+	return everyEntry(t, dir, describe)
+}
+
+// everyEntry looks at a directory and at each entry below it, and says what was
+// seen there, by the path from it.
+func everyEntry[T any](t *testing.T, root string, look func(path string) (T, error)) map[string]T {
+	t.Helper()
+	all := map[string]T{}
+	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		rel, err := filepath.Rel(dir, path)
+		rel, err := filepath.Rel(root, path)
 		if err == nil {
-			all[rel], err = describe(path)
+			all[rel], err = look(path)
 		}
 		return err
 	})
