@@ -22,15 +22,15 @@ const queueDir = "queue"
 
 // queued is a request to bring entries of the image back at the next run.
 type queued struct {
-	Paths   [][]byte `json:"paths,omitempty"`   // from the overlay's root
-	Package string   `json:"package,omitempty"` // all that a package has
-	name    string
+	Paths    [][]byte `json:"paths,omitempty"`    // from the overlay's root
+	Packages []string `json:"packages,omitempty"` // all that these have
+	name     string
 }
 
 // Enqueue asks for entries of the image, by their paths from the overlay's root,
-// or for all of a package, to be restored by the next run. The request is on disk
-// when it returns.
-func Enqueue(t *Target, rels []string, pkg string, open func(*overlay.Layer) (*journal.Store, error)) (err error) {
+// or for all that packages have, to be restored by the next run. The request is on
+// disk when it returns.
+func Enqueue(t *Target, rels, pkgs []string, open func(*overlay.Layer) (*journal.Store, error)) (err error) {
 	layers, err := t.layers()
 	if err != nil {
 		return err
@@ -40,7 +40,7 @@ func Enqueue(t *Target, rels []string, pkg string, open func(*overlay.Layer) (*j
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	q := queued{Package: pkg}
+	q := queued{Packages: pkgs}
 	for _, rel := range rels {
 		q.Paths = append(q.Paths, []byte(rel))
 	}
@@ -105,28 +105,33 @@ func (r *run) queuedPaths() (map[string]bool, error) {
 		for _, rel := range q.Paths {
 			add(string(rel))
 		}
-		if q.Package == "" {
-			continue
-		}
-		files, err := pkglist.Files(q.Package, nil)
-		if errors.Is(err, pkglist.ErrUnknown) {
-			continue // the new image does not have it any more
-		}
-		if err != nil {
-			return nil, err
-		}
-		for _, file := range files {
-			rel, err := r.relOf(file)
-			if errors.Is(err, unix.EXDEV) {
-				continue
-			}
-			if err != nil {
+		for _, pkg := range q.Packages {
+			if err := r.packagePaths(pkg, add); err != nil {
 				return nil, err
 			}
-			add(rel)
 		}
 	}
 	return all, nil
+}
+
+// packagePaths adds what a package has on the overlay, by the lists of the image
+// that runs now.
+func (r *run) packagePaths(pkg string, add func(rel string)) error {
+	files, err := pkglist.Files(pkg, nil)
+	if errors.Is(err, pkglist.ErrUnknown) {
+		return nil // the new image does not have it any more
+	}
+	for _, file := range files {
+		rel, err := r.relOf(file)
+		switch {
+		case err == nil:
+			add(rel)
+		case errors.Is(err, unix.EXDEV), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP): // it is elsewhere
+		default:
+			return err
+		}
+	}
+	return err
 }
 
 // relOf says where on the overlay an absolute path is; EXDEV where it is not.

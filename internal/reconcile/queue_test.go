@@ -14,7 +14,7 @@ func (s *stage) enqueue(rels ...string) {
 	s.t.Helper()
 	t, release := s.target()
 	defer release()
-	must(s.t, Enqueue(t, rels, "", openStore))
+	must(s.t, Enqueue(t, rels, nil, openStore))
 }
 
 // What is queued comes back with the next run, on the same image too, and is not
