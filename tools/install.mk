@@ -6,9 +6,15 @@
 unitdir ?= $(PREFIX)/lib/systemd/system
 presetdir ?= $(PREFIX)/lib/systemd/system-preset
 hookdir ?= $(PREFIX)/share/$(NAME)
+udevdir ?= $(PREFIX)/lib/udev/rules.d
+# The program looks for them there, wherever it is itself.
+confdir ?= /usr/lib/$(NAME)
+# Here, where they are used.
+initramfsdir ?= /usr/share/initramfs-tools
+dracutdir ?= /usr/lib/dracut/modules.d
 
-.PHONY: install install-bin install-docs install-systemd install-hooks
-install: install-bin install-docs install-systemd install-hooks ## everything; or one of the next four
+.PHONY: install install-bin install-docs install-systemd install-hooks install-policy install-udev install-initramfs
+install: install-bin install-docs install-systemd install-hooks install-policy install-udev ## everything but the initramfs's; or one of the next
 
 install-bin: build ## the program
 	install -D -m 755 build/$(NAME) $(bindir)/$(NAME)
@@ -30,3 +36,18 @@ install-systemd: ## the units, into unitdir, and their presets, into presetdir
 install-hooks: ## the hooks for update engines and package managers, into hookdir
 	install -d $(DESTDIR)$(hookdir)
 	cp -R --no-preserve=ownership,timestamps integrations/. $(DESTDIR)$(hookdir)
+
+install-policy: ## the default policy and keep list, as files, into confdir
+	install -d $(DESTDIR)$(confdir)/policy.d $(DESTDIR)$(confdir)/keep.d
+	install -m 644 internal/reconcile/policy.d/*.toml $(DESTDIR)$(confdir)/policy.d
+	install -m 644 integrations/keep.d/*.conf $(DESTDIR)$(confdir)/keep.d
+
+install-udev: ## the rule for the reset button, into udevdir
+	install -d $(DESTDIR)$(udevdir)
+	install -m 644 integrations/udev/*.rules $(DESTDIR)$(udevdir)
+
+# Each initramfs that is made from then on does requested factory resets.
+install-initramfs: ## for initramfs-tools, into initramfsdir, and for dracut, into dracutdir
+	install -d $(DESTDIR)$(initramfsdir) $(DESTDIR)$(dracutdir)
+	cp -R --no-preserve=ownership,timestamps integrations/initramfs-tools/. $(DESTDIR)$(initramfsdir)
+	cp -R --no-preserve=ownership,timestamps integrations/dracut/. $(DESTDIR)$(dracutdir)

@@ -71,15 +71,20 @@ func newResetPerform(out *printer) *cobra.Command {
 }
 
 func runResetPerform(ctx context.Context, out *printer, l *layerFlags, root, cmdline string) error {
-	overlays, places, err := bootPlaces(l, root)
-	if err != nil {
-		return err
-	}
-	defer closePlaces(places)
 	line, err := readCommandLine(cmdline)
 	if err != nil {
 		return err
 	}
+	overlays, places, err := bootPlaces(l, root)
+	if errors.Is(err, errNoResetOverlay) && !reset.InCommandLine(line) && !out.json {
+		// As on a machine that has the package, and no overlay.
+		out.line(errNoResetOverlay.Error() + ", so no reset is requested")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer closePlaces(places)
 	began := time.Now()
 	done, err := reset.Perform(places, reset.PerformOptions{
 		CommandLine: reset.InCommandLine(line),
