@@ -85,9 +85,14 @@ func TestCleanupMemory(t *testing.T) {
 		d.check(err)
 		return peak
 	}
-	few := removed(500)
-	if many := removed(8000); many > few+1<<20 {
-		t.Errorf("%d bytes for 1,000 entries, %d for 16,000", few, many)
+	const few = 250
+	many := 16 * few
+	if !testing.Short() {
+		many *= 4
+	}
+	atFew := removed(few)
+	if atMany := removed(many); atMany > atFew+1<<20 {
+		t.Errorf("%d bytes for %d entries, %d for %d", atFew, 2*few, atMany, 2*many)
 	}
 }
 

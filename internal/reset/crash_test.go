@@ -6,6 +6,7 @@ import (
 	"context"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -157,14 +158,19 @@ func (c *crash) again(stop faultpoint.Stop) {
 }
 
 // sweep is faultpoint.Sweep; in a short run, at every seventh call, from a
-// different one each time.
+// different one each time, and in a guest, which is several times slower, at
+// every 31st.
 func sweep(t *testing.T, fault faultpoint.Fault, prepare func(t *testing.T) faultpoint.Scenario) {
 	t.Helper()
 	if !testing.Short() {
 		t.Logf("stopped at %d calls", faultpoint.Sweep(t, fault, prepare))
 		return
 	}
-	for n, ended := 1+rand.IntN(7), false; !ended; n += 7 {
+	every := 7
+	if os.Getenv("OVL_SCRATCH") != "" {
+		every = 31
+	}
+	for n, ended := 1+rand.IntN(every), false; !ended; n += every {
 		t.Run(strconv.Itoa(n), func(t *testing.T) {
 			s := prepare(t)
 			stop, err := fault.Run(s.Program, n)
