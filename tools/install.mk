@@ -5,6 +5,8 @@
 
 unitdir ?= $(PREFIX)/lib/systemd/system
 presetdir ?= $(PREFIX)/lib/systemd/system-preset
+tmpfilesdir ?= $(PREFIX)/lib/tmpfiles.d
+initdir ?= /etc/init.d
 hookdir ?= $(PREFIX)/share/$(NAME)
 udevdir ?= $(PREFIX)/lib/udev/rules.d
 # The program looks for them there, wherever it is itself.
@@ -13,8 +15,8 @@ confdir ?= /usr/lib/$(NAME)
 initramfsdir ?= /usr/share/initramfs-tools
 dracutdir ?= /usr/lib/dracut/modules.d
 
-.PHONY: install install-bin install-docs install-systemd install-hooks install-policy install-udev install-initramfs
-install: install-bin install-docs install-systemd install-hooks install-policy install-udev ## everything but the initramfs's; or one of the next
+.PHONY: install install-bin install-docs install-systemd install-hooks install-policy install-udev install-initramfs install-sysvinit
+install: install-bin install-docs install-systemd install-hooks install-policy install-udev ## everything but the last two; or one of the next
 
 install-bin: build ## the program
 	install -D -m 755 build/$(NAME) $(bindir)/$(NAME)
@@ -25,11 +27,12 @@ install-docs: man ## the shells' completions, the manual
 	install -D -m 644 build/docs/completions/fish $(datadir)/fish/vendor_completions.d/$(NAME).fish
 	for page in build/docs/man/*; do install -D -m 644 -t $(datadir)/man/man$${page##*.} $$page || exit; done
 
-install-systemd: ## the units, into unitdir, and their presets, into presetdir
-	install -d $(DESTDIR)$(unitdir) $(DESTDIR)$(presetdir)
-	install -m 644 systemd/*.service $(DESTDIR)$(unitdir)
+install-systemd: ## the units, their presets and tmpfiles, into unitdir, presetdir and tmpfilesdir
+	install -D -m 644 -t $(DESTDIR)$(unitdir) systemd/*.service
+	for dir in systemd/*.d; do install -D -m 644 -t "$(DESTDIR)$(unitdir)/$${dir##*/}" "$$dir"/* || exit; done
 	sed -i 's|/usr/bin/$(NAME)|$(PREFIX)/bin/$(NAME)|' $(DESTDIR)$(unitdir)/$(NAME)-*.service
-	install -m 644 systemd/*.preset $(DESTDIR)$(presetdir)
+	install -D -m 644 -t $(DESTDIR)$(presetdir) systemd/*.preset
+	install -D -m 644 systemd/$(NAME).tmpfiles $(DESTDIR)$(tmpfilesdir)/$(NAME).conf
 
 # Nothing calls them there: who makes a device puts them where its update engine
 # looks. Each says in its first lines where that is.
@@ -51,3 +54,7 @@ install-initramfs: ## for initramfs-tools, into initramfsdir, and for dracut, in
 	install -d $(DESTDIR)$(initramfsdir) $(DESTDIR)$(dracutdir)
 	cp -R --no-preserve=ownership,timestamps integrations/initramfs-tools/. $(DESTDIR)$(initramfsdir)
 	cp -R --no-preserve=ownership,timestamps integrations/dracut/. $(DESTDIR)$(dracutdir)
+
+# In place of install-systemd, for another init; update-rc.d or insserv link them.
+install-sysvinit: ## the scripts for sysvinit, into initdir
+	install -D -m 755 -t $(DESTDIR)$(initdir) integrations/sysvinit/*

@@ -168,7 +168,7 @@ run again. With --wipe of the request, files are overwritten first.`,
 
 func runResetCleanup(ctx context.Context, out *printer, f *cleanupFlags, args []string) error {
 	places, err := livePlaces(&f.layerFlags, args)
-	if err != nil {
+	if err != nil && !errors.Is(err, errNoResetOverlay) { // then there is nothing to remove
 		return err
 	}
 	defer closePlaces(places)

@@ -47,7 +47,7 @@ if [ ! -e "$keys" ]; then
 fi
 
 # What a package of ovl-restore would install.
-make -s -C "$root" install-bin install-systemd install-hooks DESTDIR="$work/installed" PREFIX=/usr VERSION=test >&2
+make -s -C "$root" install-bin install-policy install-udev install-systemd install-hooks DESTDIR="$work/installed" PREFIX=/usr VERSION=test >&2
 
 made=$cache/images-$({ cat "$0"; echo "$base"; cat "$keys/cert.pem"; contents -C "$work" installed -C "$here" device; } | hash)
 if [ -e "$made" ]; then
