@@ -42,10 +42,10 @@ func newDevice(t *testing.T) *device {
 		"etc/os-release": "IMAGE_ID=test\nIMAGE_VERSION=1\n",
 		"etc/app.conf":   "of the image\n",
 	} {
-		write(t, filepath.Join(d.Lower, name), content, 0o644)
+		write(t, filepath.Join(d.Lower, name), content)
 	}
 	d.Mount(t)
-	write(t, filepath.Join(d.Merged, "etc/app.conf"), "mine\n", 0o644)
+	write(t, filepath.Join(d.Merged, "etc/app.conf"), "mine\n")
 	return d
 }
 
@@ -72,21 +72,21 @@ func (d *device) wantBaseline(t *testing.T) {
 	}
 }
 
-func write(t *testing.T, path, content string, mode os.FileMode) {
+func write(t *testing.T, path, content string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, []byte(content), mode); err != nil {
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // run runs a program, which must succeed.
-func run(t *testing.T, dir, name string, args ...string) {
+func run(t *testing.T, name string, args ...string) {
 	t.Helper()
 	cmd := exec.Command(name, args...)
-	cmd.Dir = dir
+	cmd.Dir = "/"
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)

@@ -22,36 +22,36 @@ func TestSysvinit(t *testing.T) {
 	conf := filepath.Join(d.Merged, "etc/app.conf")
 	// Copied up, and never changed.
 	copied := filepath.Join(d.Merged, "etc/copied.conf")
-	write(t, filepath.Join(d.Lower, "etc/copied.conf"), "of image 1\n", 0o644)
+	write(t, filepath.Join(d.Lower, "etc/copied.conf"), "of image 1\n")
 	d.reboot(t)
 	if err := os.Chmod(copied, 0o644); err != nil { // the kernel copies it up
 		t.Fatal(err)
 	}
-	run(t, "/", script, "start")
-	run(t, "/", script, "stop")
+	run(t, script, "start")
+	run(t, script, "stop")
 	d.wantRead(t, copied, "of image 1\n")
 
-	write(t, filepath.Join(d.Lower, "etc/os-release"), "IMAGE_ID=test\nIMAGE_VERSION=2\n", 0o644)
-	write(t, filepath.Join(d.Lower, "etc/copied.conf"), "of image 2\n", 0o644)
+	write(t, filepath.Join(d.Lower, "etc/os-release"), "IMAGE_ID=test\nIMAGE_VERSION=2\n")
+	write(t, filepath.Join(d.Lower, "etc/copied.conf"), "of image 2\n")
 	d.reboot(t)
 	for range 2 {
-		run(t, "/", script, "start")
+		run(t, script, "start")
 		d.wantRead(t, copied, "of image 2\n")
 		d.wantRead(t, conf, "mine\n")
 	}
-	run(t, "/", script, "status")
+	run(t, script, "status")
 
 	// A reset, and the next boot.
-	run(t, "/", "ovl-restore", "reset", "request", "--yes", d.Merged)
+	run(t, "ovl-restore", "reset", "request", "--yes", d.Merged)
 	d.Unmount(t)
-	run(t, "/", "ovl-restore", "reset", "perform", "--lower", d.Lower, "--upper", d.Upper, "--work", d.Work, "--mount", d.Merged)
+	run(t, "ovl-restore", "reset", "perform", "--lower", d.Lower, "--upper", d.Upper, "--work", d.Work, "--mount", d.Merged)
 	d.Mount(t)
-	run(t, "/", script, "start")
+	run(t, script, "start")
 	d.wantRead(t, conf, "of the image\n")
-	run(t, "/", cleanup, "start") // returns when what is in the background has closed its output
+	run(t, cleanup, "start") // returns when what is in the background has closed its output
 	d.wantGone(t, d.Upper+".ovl-reset/old")
-	run(t, "/", cleanup, "status")
-	run(t, "/", cleanup, "stop")
+	run(t, cleanup, "status")
+	run(t, cleanup, "stop")
 
 	for _, s := range []string{script, cleanup} {
 		if err := exec.Command(s, "frobnicate").Run(); err == nil {
@@ -60,7 +60,7 @@ func TestSysvinit(t *testing.T) {
 		// The package was removed, and this was left.
 		t.Run("removed", func(t *testing.T) {
 			t.Setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-			run(t, "/", s, "start")
+			run(t, s, "start")
 		})
 	}
 }
@@ -80,9 +80,9 @@ func TestNoOverlay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, "/", "cp", program, filepath.Join(root, "bin/ovl-restore"))
+	run(t, "cp", program, filepath.Join(root, "bin/ovl-restore"))
 	for _, args := range []string{"reconcile", "baseline", "reset cleanup"} {
-		run(t, "/", "chroot", append([]string{root, "/bin/ovl-restore"}, strings.Fields(args)...)...)
+		run(t, "chroot", append([]string{root, "/bin/ovl-restore"}, strings.Fields(args)...)...)
 	}
 }
 
