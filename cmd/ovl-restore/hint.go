@@ -138,7 +138,7 @@ func hint(err error) string {
 		return "try again, or use --wait"
 	case errors.Is(err, errNoResetOverlay), errors.Is(err, errResetRoot), errors.As(err, new(*keptNowError)),
 		errors.As(err, new(*reset.IncompleteError)), errors.As(err, new(*reset.MountPointError)),
-		errors.As(err, new(*reset.ForeignError)), errors.As(err, new(*reset.DecidedError)):
+		errors.As(err, new(*reset.ForeignError)), errors.As(err, new(*reset.DecidedError)), errors.As(err, new(*reset.StoreError)):
 		return hintReset(err)
 	case errors.As(err, new(*journal.ChangedError)):
 		return "take what you need from its backup, see ovl-restore log TX; or move it away and undo again"
@@ -166,6 +166,8 @@ func hintReset(err error) string {
 		return "give the upper and the work directory a directory of their own in that file system"
 	case errors.As(err, new(*reset.ForeignError)):
 		return "see who made it, and remove it"
+	case errors.As(err, new(*reset.StoreError)):
+		return "mount what it is on, or, where it is gone for good, remove that file"
 	}
 	return "reboot"
 }

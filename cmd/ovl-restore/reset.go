@@ -110,7 +110,7 @@ func runResetNow(ctx context.Context, out *printer, mnt string, keepNone, asJSON
 	}
 	defer func() { _ = place.Close() }()
 	if len(keep) > 0 {
-		s, err := place.Survey(ctx, keep)
+		s, err := place.Survey(ctx, &reset.Order{Keep: keep})
 		if err != nil {
 			return err
 		}
@@ -181,7 +181,7 @@ func runResetRequest(ctx context.Context, out *printer, f *requestFlags, args []
 	if err != nil {
 		return err
 	}
-	order := &reset.Order{By: f.by, Wipe: f.wipe || c.Reset.Wipe}
+	order := &reset.Order{By: f.by, Wipe: f.wipe || c.Reset.Wipe, Stores: c.Store.Path}
 	order.Keep, err = keepList(func() ([]string, error) { return reset.KeepFiles("/") }, c, f.keep, f.keepNone)
 	if err != nil {
 		return err
@@ -214,7 +214,7 @@ func runResetRequest(ctx context.Context, out *printer, f *requestFlags, args []
 // tellSurvey says what will be kept, and what will go.
 func tellSurvey(ctx context.Context, out *printer, places []*reset.Place, order *reset.Order, dryRun bool) error {
 	for _, p := range places {
-		s, err := p.Survey(ctx, order.Keep)
+		s, err := p.Survey(ctx, order)
 		if err != nil {
 			return fmt.Errorf("look at the upper of the overlay on %q: %w", p.Mount, err)
 		}

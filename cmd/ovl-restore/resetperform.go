@@ -135,7 +135,7 @@ func commandLineOrder(overlays []reset.Overlay, root string) (*reset.Order, erro
 		more, err := reset.KeepFilesBelow(overlays)
 		return append(of, more...), err
 	}
-	order := &reset.Order{By: "kernel command line", Wipe: c.Reset.Wipe}
+	order := &reset.Order{By: "kernel command line", Wipe: c.Reset.Wipe, Stores: c.Store.Path}
 	order.Keep, err = keepList(lists, c, nil, false)
 	return order, err
 }

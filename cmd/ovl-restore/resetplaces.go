@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ovl-restore/ovl-restore/internal/config"
+	"github.com/ovl-restore/ovl-restore/internal/journal"
 	"github.com/ovl-restore/ovl-restore/internal/overlay"
 	"github.com/ovl-restore/ovl-restore/internal/reset"
 )
@@ -123,7 +124,7 @@ func mountedPlace(c chosen) (_ *reset.Place, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return reset.OpenAt(upper.Root(), reset.Overlay{Mount: o.Mount.Point, Upper: upper.Where, Work: o.Mount.Config.Work.Path})
+	return reset.OpenAt(upper.Root(), reset.Overlay{Mount: o.Mount.Point, Upper: upper.Where, Work: o.Mount.Config.Work.Path, Store: journal.StoreName(upper.Path)})
 }
 
 // bootPlaces opens the places of the overlays of a system whose root is root,

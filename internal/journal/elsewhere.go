@@ -31,6 +31,9 @@ func (p Place) Open(upper *overlay.Layer) (*Store, error) {
 		return nil, err
 	}
 	defer func() { _ = parent.Close() }()
+	if err := p.retire(upper, parent, name); err != nil {
+		return nil, err
+	}
 	return s.open(parent, name, upper.Root())
 }
 
@@ -44,6 +47,13 @@ func (p Place) View(upper *overlay.Layer) (*Store, error) {
 		return nil, err
 	}
 	defer func() { _ = parent.Close() }()
+	box, _, err := p.gone(upper)
+	if box != nil {
+		err = errors.Join(&os.PathError{Op: "open", Path: s.path, Err: os.ErrNotExist}, box.Close())
+	}
+	if err != nil {
+		return nil, err
+	}
 	return s.view(parent, name, upper.Root())
 }
 
@@ -56,12 +66,13 @@ func (p Place) find(upper *overlay.Layer) (s *Store, parent *os.File, name strin
 	if err := checkOwner(parent); err != nil {
 		return nil, nil, "", errors.Join(fmt.Errorf("open the directory of the stores: %w", err), parent.Close())
 	}
-	name = storeName(upper.Path)
+	name = StoreName(upper.Path)
 	return &Store{path: filepath.Join(p.Dir, name)}, parent, name, nil
 }
 
-// storeName is different for each path, and a path can be read from it.
-func storeName(path string) string {
+// StoreName is what the store of an upper is called in the directory that they are
+// all in. It is different for each path, and a path can be read from it.
+func StoreName(path string) string {
 	path = strings.Trim(filepath.Clean("/"+path), "/")
 	return strings.NewReplacer(`\`, `\\`, "-", `\-`, "/", "-").Replace(path) + Suffix
 }

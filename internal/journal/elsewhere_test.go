@@ -172,7 +172,7 @@ func TestElsewhereFull(t *testing.T) {
 func TestStoreName(t *testing.T) {
 	names := map[string]string{}
 	for _, path := range []string{"/data/a/b", "/data/a-b", "/data/a\\-b", "data-a-b", "/", "/a\n"} {
-		name := storeName(path)
+		name := StoreName(path)
 		if strings.Contains(name, "/") || !strings.HasSuffix(name, Suffix) {
 			t.Errorf("%q: %q", path, name)
 		}

@@ -82,7 +82,7 @@ func storesPlace() Place { return Place{Dir: os.Getenv(storesVar)} }
 // storePath is where the stage's store is.
 func (s *stage) storePath() string {
 	if dir := storesPlace().Dir; dir != "" {
-		return filepath.Join(dir, storeName(s.Upper))
+		return filepath.Join(dir, StoreName(s.Upper))
 	}
 	return s.Upper + Suffix
 }

@@ -73,13 +73,14 @@ func (p *Place) cleanup(ctx context.Context, opts CleanupOptions) (Cleaned, erro
 	if err := c.leftovers(); err != nil {
 		return c.Cleaned, fmt.Errorf("look for what interrupted requests left: %w", err)
 	}
-	if err := c.empty(ctx); err != nil {
+	if err := c.empty(ctx, p.dir, dirOld, false); err != nil {
 		return c.Cleaned, fmt.Errorf("remove %q: %w", p.path(dirOld), err)
 	}
-	return c.Cleaned, c.trim()
+	err := c.stores(ctx)
+	return c.Cleaned, errors.Join(err, c.trim())
 }
 
-// cleaner empties old/.
+// cleaner empties old/, and the like of it where stores are.
 type cleaner struct {
 	Cleaned
 	place  *Place
@@ -128,9 +129,10 @@ func (c *cleaner) leftovers() error {
 	return p.setAside(dir, dirNew, "")
 }
 
-// empty removes all that is in old/.
-func (c *cleaner) empty(ctx context.Context) error {
-	old, err := openDirAt(int(c.place.dir.Fd()), dirOld)
+// empty removes all that is in a directory such as old/, and the directory. wipe
+// says to overwrite files; without it, that goes by the names.
+func (c *cleaner) empty(ctx context.Context, in *os.File, name string, wipe bool) error {
+	old, err := openDirAt(int(in.Fd()), name)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -138,7 +140,7 @@ func (c *cleaner) empty(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = old.Close() }()
-	c.ctx, c.old = ctx, int(old.Fd())
+	c.ctx, c.old, c.failed = ctx, int(old.Fd()), nil
 	if err := unix.Flock(c.old, unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			err = ErrCleaning
@@ -150,7 +152,7 @@ func (c *cleaner) empty(ctx context.Context) error {
 		before, left := c.Removed, 0
 		list := dirents{fd: c.old}
 		for {
-			name, _, more, err := list.next()
+			entry, _, more, err := list.next()
 			if err != nil {
 				return err
 			}
@@ -158,12 +160,12 @@ func (c *cleaner) empty(ctx context.Context) error {
 				break
 			}
 			left++
-			if err := c.remove(name); err != nil {
+			if err := c.remove(entry, wipe || strings.HasSuffix(entry, wipeSuffix)); err != nil {
 				return err
 			}
 		}
 		if left == 0 {
-			return unlinkAt(int(c.place.dir.Fd()), dirOld, unix.AT_REMOVEDIR)
+			return unlinkAt(int(in.Fd()), name, unix.AT_REMOVEDIR)
 		}
 		if c.Removed == before {
 			return errors.Join(c.failed...)
@@ -176,13 +178,12 @@ func (c *cleaner) empty(ctx context.Context) error {
 }
 
 // remove removes an entry of old/. Only what ends the clean-up is an error.
-func (c *cleaner) remove(name string) error {
+func (c *cleaner) remove(name string, wipe bool) error {
 	st, err := statAt(c.old, name)
 	if err != nil {
 		c.fail(err)
 		return c.ctx.Err()
 	}
-	wipe := strings.HasSuffix(name, wipeSuffix)
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		c.removeFile(c.old, name, wipe)
 		return c.ctx.Err()

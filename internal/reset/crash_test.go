@@ -4,6 +4,7 @@ package reset
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -15,6 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/ovl-restore/ovl-restore/internal/journal"
+	"github.com/ovl-restore/ovl-restore/internal/overlay"
 	"github.com/ovl-restore/ovl-restore/test/faultpoint"
 )
 
@@ -23,7 +26,7 @@ import (
 var scenarios = map[string]func(dirs []string) error{
 	"request": func(dirs []string) error {
 		return withPlaces(dirs, func(places []*Place) error {
-			return Request(places, &Order{By: "sweep", Keep: crashKeep})
+			return Request(places, crashOrder(dirs))
 		})
 	},
 	"perform": func(dirs []string) error {
@@ -35,7 +38,7 @@ var scenarios = map[string]func(dirs []string) error{
 	"command line": func(dirs []string) error {
 		return withPlaces(dirs, func(places []*Place) error {
 			_, err := Perform(places, PerformOptions{CommandLine: true, Order: func() (*Order, error) {
-				return &Order{By: "sweep", Keep: crashKeep}, nil
+				return crashOrder(dirs), nil
 			}})
 			return err
 		})
@@ -48,7 +51,12 @@ var scenarios = map[string]func(dirs []string) error{
 	},
 }
 
-var crashKeep = []string{"/etc/ssh/key*", "/home"}
+// crashOrder keeps something, and has the stores in a directory of their own.
+func crashOrder(dirs []string) *Order {
+	return &Order{By: "sweep", Keep: []string{"/etc/ssh/key*", "/home"}, Stores: crashStores(dirs)}
+}
+
+func crashStores(dirs []string) string { return filepath.Join(dirs[0], "stores") }
 
 func withPlaces(dirs []string, do func([]*Place) error) error {
 	var places []*Place
@@ -96,7 +104,50 @@ func newCrash(t *testing.T) *crash {
 		c.used = append(c.used, used)
 		c.reset = append(c.reset, want)
 	}
+	c.fillStores("old")
 	return c
+}
+
+// fillStores gives each overlay a store with something in it.
+func (c *crash) fillStores(text string) {
+	c.t.Helper()
+	for _, d := range c.all {
+		d.write(crashStores(c.dirs), filepath.Join(journal.StoreName(d.Upper), "note"), text)
+	}
+}
+
+func (c *crash) holds(what, want string) {
+	c.t.Helper()
+	if got := c.openStores(); got != want {
+		c.t.Errorf("%s: the stores hold %q, want %q", what, got, want)
+	}
+}
+
+// openStores opens the stores as the first command after a boot does, and tells
+// what is in them: nothing where they are new. Each is left with something new.
+func (c *crash) openStores() string {
+	c.t.Helper()
+	var held []string
+	for _, d := range c.all {
+		layers, err := overlay.OpenLayers(d.Upper, []string{d.Lower}, overlay.LayerOptions{})
+		d.check(err)
+		upper := layers.Upper()
+		place := journal.Place{Dir: crashStores(c.dirs)}
+		view, viewErr := place.View(upper)
+		if viewErr == nil {
+			d.check(view.Close())
+		}
+		store, err := place.Open(upper)
+		d.check(err)
+		data, err := store.ReadFile("note")
+		if (viewErr == nil) != (err == nil) {
+			c.t.Errorf("view: %v, open: %v", viewErr, err)
+		}
+		held = append(held, string(data))
+		d.check(store.WriteFile("note", []byte("new")))
+		d.check(errors.Join(store.Close(), layers.Close()))
+	}
+	return strings.Join(held, "")
 }
 
 func (c *crash) do(name string) {
@@ -147,6 +198,10 @@ func (c *crash) again(stop faultpoint.Stop) {
 	c.show("after a second reset", c.reset)
 	c.do("cleanup")
 	c.show("after the clean-up", c.reset)
+	entries, err := os.ReadDir(crashStores(c.dirs))
+	if err != nil || len(entries) > 0 {
+		c.t.Errorf("where the stores were: %v, %v", entries, err)
+	}
 	if s := c.look(); s.State != None {
 		c.t.Errorf("after the clean-up: %+v", s)
 	}
@@ -206,8 +261,10 @@ func TestRequestKilled(t *testing.T) {
 			c.do("perform") // the next boot
 			if state == Requested {
 				c.show("with the request standing", c.reset)
+				c.holds("with the request standing", "")
 			} else {
 				c.show("without a request", c.used)
+				c.holds("without a request", "oldold")
 			}
 			c.again(stop)
 		})
@@ -231,6 +288,10 @@ func TestPerformKilled(t *testing.T) {
 			c.show("after the next boot", c.reset)
 			if got := c.look(); got.State != Cleaning || got.Last == nil {
 				t.Errorf("after the next boot: %+v", got)
+			}
+			if stop.N%2 == 0 {
+				c.holds("after the next boot", "")
+				c.holds("opened again", "newnew")
 			}
 			c.again(stop)
 		})
@@ -262,12 +323,22 @@ func TestCleanupKilled(t *testing.T) {
 		c := newCrash(t)
 		c.do("request")
 		c.do("perform")
+		fresh := rand.IntN(2) == 0
+		if fresh { // else the clean-up is the first to look at the stores
+			c.holds("before the clean-up", "")
+		}
 		return c.scenario("cleanup", func(stop faultpoint.Stop) {
 			c.show("after the cut", c.reset)
+			if fresh {
+				c.holds("after the cut", "newnew")
+			} else {
+				c.holds("after the cut", "")
+			}
 			c.do("cleanup")
 			if s := c.look(); s.State != None {
 				t.Errorf("%+v", s)
 			}
+			c.holds("after the clean-up", "newnew")
 			c.again(stop)
 		})
 	})

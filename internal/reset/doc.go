@@ -17,6 +17,7 @@
 //	UPPER.ovl-reset/new/work    what takes the work directory's place
 //	UPPER.ovl-reset/old/N       what was replaced, until clean-up has removed it
 //	UPPER.ovl-reset/old/N.wipe  the same, to be overwritten first
+//	UPPER.ovl-reset/store-ID    a store that is elsewhere is of the time before ID; see internal/journal
 //	UPPER.ovl-reset/trim        clean-up has not told the disk yet what is free
 //	UPPER.ovl-reset/cmdline     the kernel command line asked for the last reset
 //
@@ -42,7 +43,8 @@
 //
 // The rename of request to decided is the one decision, however many overlays
 // there are. From here on Perform only goes forward, and only renames, which
-// needs no room on the disk: for each overlay upper, work and store go to old/,
+// needs no room on the disk: for each overlay upper, work and store go to old/
+// (a store on another file system may be out of reach: that it is gone is noted),
 // and new/upper and new/work take their places. That new/upper is still there
 // tells that the upper was not replaced yet, so that each step can be repeated:
 // whatever has the upper's name then goes to old/, too. A power cut leaves

@@ -152,14 +152,14 @@ func TestKeepImmutable(t *testing.T) {
 
 func TestSurvey(t *testing.T) {
 	d := newDevice(t)
-	s, err := d.place().Survey(t.Context(), []string{"/etc/ssh"})
+	s, err := d.place().Survey(t.Context(), &Order{Keep: []string{"/etc/ssh"}})
 	d.check(err)
 	// etc, hostname, usr, bin, tool, share, doc, mine, home and its file.
 	if s.Keeps.Entries != 3 || s.Goes.Entries != 10 || s.Backups.Entries != 4 || s.Keeps.Bytes == 0 {
 		t.Errorf("%+v", s)
 	}
 	used := tree(t, d.Upper)
-	if _, err := d.place().Survey(t.Context(), nil); err != nil || !cmp.Equal(used, tree(t, d.Upper)) {
+	if _, err := d.place().Survey(t.Context(), &Order{}); err != nil || !cmp.Equal(used, tree(t, d.Upper)) {
 		t.Errorf("a survey changed something: %v", err)
 	}
 }

@@ -165,7 +165,7 @@ func (d *device) beside() string {
 	var names []string
 	for _, e := range entries {
 		switch e.Name() {
-		case "lower", "upper", "work", "merged":
+		case "lower", "upper", "work", "merged", "stores":
 		default:
 			names = append(names, e.Name())
 		}

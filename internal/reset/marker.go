@@ -24,6 +24,7 @@ type Order struct {
 	Mounts []string // the overlays that are reset together
 	Keep   []string // patterns
 	Wipe   bool     // overwrite the old files before they are removed
+	Stores string   // the directory that the stores are in; "" for beside each upper
 }
 
 // magic begins every request. The number is that of the format.
@@ -43,6 +44,9 @@ func (o *Order) encode() []byte {
 	fmt.Fprintf(&b, "id %s\ntime %s\nby %q\n", o.ID, o.Time.UTC().Format(time.RFC3339), o.By)
 	if o.Wipe {
 		b.WriteString("wipe\n")
+	}
+	if o.Stores != "" {
+		fmt.Fprintf(&b, "stores %q\n", o.Stores)
 	}
 	for _, m := range o.Mounts {
 		fmt.Fprintf(&b, "overlay %q\n", m)
@@ -96,6 +100,8 @@ func (o *Order) field(line string) (err error) {
 		o.By = text
 	case "overlay":
 		o.Mounts = append(o.Mounts, text)
+	case "stores":
+		o.Stores = text
 	case "keep":
 		o.Keep = append(o.Keep, text)
 	default:

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ovl-restore/ovl-restore/internal/journal"
 )
 
 // PerformOptions say what Perform does besides a request that stands.
@@ -91,7 +93,7 @@ func (s *standing) perform(out *Outcome, opts PerformOptions) error {
 		return err
 	}
 	for _, p := range s.members {
-		if err := p.swap(s.Wipe); err != nil {
+		if err := p.swap(s.Order); err != nil {
 			return fmt.Errorf("reset the overlay on %q, which goes on at the next boot: %w", p.Mount, err)
 		}
 	}
@@ -137,9 +139,9 @@ func (s *standing) decide(out *Outcome, opts PerformOptions) error {
 // swap puts the new directories in the place of the old ones. It can be repeated
 // from wherever it was interrupted: a new directory that is still in its box has
 // not taken its place yet. The upper is last, and with it the store goes.
-func (p *Place) swap(wipe bool) error {
+func (p *Place) swap(order *Order) error {
 	suffix := ""
-	if wipe {
+	if order.Wipe {
 		suffix = wipeSuffix
 	}
 	box, err := openDirAt(int(p.dir.Fd()), dirNew)
@@ -150,6 +152,9 @@ func (p *Place) swap(wipe bool) error {
 		return err
 	}
 	defer func() { _ = box.Close() }()
+	if err := p.noteStore(box, order.ID); err != nil {
+		return err
+	}
 	waiting, err := exists(int(box.Fd()), newWork)
 	if err != nil {
 		return err
@@ -171,6 +176,18 @@ func (p *Place) swap(wipe bool) error {
 		return err
 	}
 	return p.replace(box, newUpper, p.parent, p.name, suffix)
+}
+
+// noteStore says of a store that is elsewhere that it is gone.
+func (p *Place) noteStore(box *os.File, id string) error {
+	waiting, err := exists(int(box.Fd()), newNote)
+	if err != nil || !waiting {
+		return err
+	}
+	if err := renameNew(int(box.Fd()), newNote, int(p.dir.Fd()), journal.GonePrefix+id); err != nil {
+		return err
+	}
+	return p.dir.Sync()
 }
 
 func (p *Place) replace(box *os.File, from string, parent *os.File, name, suffix string) error {

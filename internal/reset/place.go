@@ -9,13 +9,15 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ovl-restore/ovl-restore/internal/journal"
 )
 
 // Suffix is what the name of a place's directory adds to the upper's.
 const Suffix = ".ovl-reset"
 
 // storeSuffix is the same for the store of internal/journal.
-const storeSuffix = ".ovl-restore"
+const storeSuffix = journal.Suffix
 
 // Names in a place's directory.
 const (
@@ -29,6 +31,7 @@ const (
 	dirOld       = "old"
 	newUpper     = "upper"
 	newWork      = "work"
+	newNote      = "store"
 	wipeSuffix   = ".wipe"
 )
 
@@ -38,6 +41,7 @@ type Overlay struct {
 	Lowers []string // topmost first; none where they are not known
 	Upper  string
 	Work   string
+	Store  string // what its store is called where stores are not beside the uppers; by the upper's path if empty
 }
 
 // Place is where the reset of one overlay is kept: the directory that its upper
@@ -108,6 +112,9 @@ func nameOf(upper, parent *os.File, likely string) (string, error) {
 func newPlace(o Overlay, parent *os.File, name string) (*Place, error) {
 	if o.Mount == "" {
 		o.Mount = "/"
+	}
+	if o.Store == "" {
+		o.Store = journal.StoreName(o.Upper)
 	}
 	p := &Place{Overlay: o, parent: parent, name: name}
 	dir, err := openDirAt(p.fd(), name+Suffix)

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ovl-restore/ovl-restore/internal/journal"
 )
 
 // FromFstab lists the overlays that have an upper in the fstab of a system whose
@@ -177,6 +179,9 @@ func (o Overlay) Below(root string) Overlay {
 			return ""
 		}
 		return filepath.Join(root, path)
+	}
+	if o.Store == "" {
+		o.Store = journal.StoreName(o.Upper)
 	}
 	o.Upper, o.Work = at(o.Upper), at(o.Work)
 	o.Lowers = slices.Clone(o.Lowers)

@@ -40,15 +40,17 @@ Options=lowerdir=/var,upperdir=/data/var,\
 	d.check(err)
 	at := func(path string) string { return filepath.Join(root, path) }
 	want := []Overlay{
-		{Mount: "/etc", Lowers: []string{at("etc")}, Upper: at("data/etc"), Work: at("data/etc work")},
-		{Mount: "/opt", Lowers: []string{at("opt"), at("a:b")}, Upper: at("data/opt"), Work: at("data/w")},
+		{Mount: "/etc", Lowers: []string{at("etc")}, Upper: at("data/etc"), Work: at("data/etc work"), Store: "data-etc.ovl-restore"},
+		{Mount: "/opt", Lowers: []string{at("opt"), at("a:b")}, Upper: at("data/opt"), Work: at("data/w"), Store: "data-opt.ovl-restore"},
 	}
 	if !cmp.Equal(want, got) {
 		t.Errorf("fstab: %s", cmp.Diff(want, got))
 	}
 	got, err = FromUnits(root)
 	d.check(err)
-	want = []Overlay{{Mount: "/var", Lowers: []string{at("var")}, Upper: at("data/var"), Work: at("data/var.work")}}
+	want = []Overlay{
+		{Mount: "/var", Lowers: []string{at("var")}, Upper: at("data/var"), Work: at("data/var.work"), Store: "data-var.ovl-restore"},
+	}
 	if !cmp.Equal(want, got) {
 		t.Errorf("units: %s", cmp.Diff(want, got))
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ovl-restore/ovl-restore/internal/journal"
 )
 
 // stager builds what will take an overlay's upper and work directory's places.
@@ -151,7 +153,13 @@ func (s *stager) build() error {
 	if work != nil {
 		err = work.Close()
 	}
-	return errors.Join(err, fresh.Close())
+	if err = errors.Join(err, fresh.Close()); err != nil || s.order.Stores == "" {
+		return err
+	}
+	// From now on the store there is one of the time before. What is told of it has
+	// to be written before the decision: there may be no room after it.
+	note := journal.Gone{Dir: s.order.Stores, Wipe: s.order.Wipe}
+	return writeFile(box, newNote, note.Encode())
 }
 
 // openWork opens the directory that the work directory is in.

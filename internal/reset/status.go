@@ -95,7 +95,13 @@ func (s *Status) add(ctx context.Context, p *Place) error {
 	if err != nil {
 		return err
 	}
-	s.Trim = s.Trim || due
+	stores, gone, err := p.storesLeft(ctx)
+	if err != nil {
+		return err
+	}
+	s.Left.Entries += stores.Entries
+	s.Left.Bytes += stores.Bytes
+	s.Trim = s.Trim || due || gone
 	if s.Left.Entries > 0 || s.Trim {
 		s.State = Cleaning
 	}

@@ -30,9 +30,9 @@ type Survey struct {
 	Skipped []string // what is on the keep list and cannot be kept, and why
 }
 
-// Survey counts what a reset with this keep list would keep, and what would go.
+// Survey counts what a reset by this order would keep, and what would go.
 // It changes nothing.
-func (p *Place) Survey(ctx context.Context, keep []string) (s Survey, err error) {
+func (p *Place) Survey(ctx context.Context, order *Order) (s Survey, err error) {
 	upper, err := openDirAt(p.fd(), p.name)
 	if errors.Is(err, os.ErrNotExist) {
 		return s, nil
@@ -46,7 +46,7 @@ func (p *Place) Survey(ctx context.Context, keep []string) (s Survey, err error)
 		take:    func(e kept) error { s.Keeps.add(&e.stat); return nil },
 		skipped: func(rel, why string) { s.Skipped = append(s.Skipped, rel+": "+why) },
 	}
-	if err := k.run(newMatcher(keep, p.Mount)); err != nil {
+	if err := k.run(newMatcher(order.Keep, p.Mount)); err != nil {
 		return s, err
 	}
 	if s.Goes, err = measure(ctx, p.fd(), p.name); err != nil {
@@ -54,7 +54,12 @@ func (p *Place) Survey(ctx context.Context, keep []string) (s Survey, err error)
 	}
 	s.Goes.Entries -= s.Keeps.Entries
 	s.Goes.Bytes -= s.Keeps.Bytes
-	s.Backups, err = measure(ctx, p.fd(), p.name+storeSuffix)
+	if s.Backups, err = measure(ctx, p.fd(), p.name+storeSuffix); err != nil || order.Stores == "" {
+		return s, err
+	}
+	elsewhere, err := measureAt(ctx, order.Stores, p.Store)
+	s.Backups.Entries += elsewhere.Entries
+	s.Backups.Bytes += elsewhere.Bytes
 	return s, err
 }
 

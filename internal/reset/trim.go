@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +29,17 @@ func (c *cleaner) trim() error {
 	if left, err := exists(int(dir.Fd()), dirOld); err != nil || left {
 		return err
 	}
+	if err := c.discard(dir); err != nil {
+		return err
+	}
+	if err := unlinkAt(int(dir.Fd()), fileTrim, 0); err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync())
+}
+
+// discard tells the disk that dir is on.
+func (c *cleaner) discard(dir *os.File) error {
 	// What was removed is free when the removal is on disk.
 	if err := unix.Syncfs(int(dir.Fd())); err != nil {
 		return fmt.Errorf("sync the file system: %w", err)
@@ -36,7 +48,7 @@ func (c *cleaner) trim() error {
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, dir.Fd(), fitrim, uintptr(unsafe.Pointer(&r)))
 	switch errno {
 	case 0:
-		c.Discarded = int64(r.length) // the kernel's answer
+		c.Discarded += int64(r.length) // the kernel's answer
 	case unix.EOPNOTSUPP, unix.ENOTTY, unix.EPERM, unix.EROFS:
 		if c.opts.Note != nil {
 			c.opts.Note("the disk or its file system knows no discard: what was removed is free, but may still be read from the bare disk")
@@ -44,8 +56,5 @@ func (c *cleaner) trim() error {
 	default:
 		return fmt.Errorf("discard what is free (FITRIM): %w", errno)
 	}
-	if err := unlinkAt(int(dir.Fd()), fileTrim, 0); err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync())
+	return nil
 }
