@@ -5,10 +5,12 @@
 package hooks
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/ovl-restore/ovl-restore/test/namespace"
@@ -26,18 +28,7 @@ type device struct {
 
 func newDevice(t *testing.T) *device {
 	t.Helper()
-	d := &device{Overlay: namespace.NewOverlay(t), dir: t.TempDir()}
-	var err error
-	if d.root, err = filepath.Abs("../.."); err != nil {
-		t.Fatal(err)
-	}
-	bin := filepath.Join(d.dir, "bin")
-	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", filepath.Join(bin, "ovl-restore"), "./cmd/ovl-restore")
-	build.Dir, build.Env = d.root, append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	d := build(t)
 	for name, content := range map[string]string{
 		"etc/os-release": "IMAGE_ID=test\nIMAGE_VERSION=1\n",
 		"etc/app.conf":   "of the image\n",
@@ -46,6 +37,46 @@ func newDevice(t *testing.T) *device {
 	}
 	d.Mount(t)
 	write(t, filepath.Join(d.Merged, "etc/app.conf"), "mine\n")
+	return d
+}
+
+// program is the tool, as it is on devices: static.
+var program = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "program-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "ovl-restore")
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", file, "./cmd/ovl-restore")
+	build.Dir, build.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%w\n%s", err, out)
+	}
+	return os.ReadFile(file)
+})
+
+// build makes an overlay that is not mounted yet, and puts the tool in PATH.
+func build(t *testing.T) *device {
+	t.Helper()
+	dir := t.TempDir()
+	d := &device{Overlay: namespace.NewOverlayIn(t, dir), dir: dir}
+	var err error
+	if d.root, err = filepath.Abs("../.."); err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Join(d.dir, "bin")
+	data, err := program()
+	if err == nil {
+		err = os.Mkdir(bin, 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(bin, "ovl-restore"), data, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 	return d
 }
 
