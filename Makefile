@@ -106,14 +106,14 @@ kernel-check: ## the kernel patches by git am, checkpatch.pl --strict and sparse
 
 # The kernel patches, for longer and on more than make test does. The debug
 # kernels take ten minutes each to build, once for each change of the patches.
-.PHONY: test-kernel test-kernel-race test-kernel-debug test-kernel-32 test-kernel-arm test-kernel-arm64 test-kernel-powercut test-kernel-mutants
+.PHONY: test-kernel test-kernel-race test-kernel-debug test-kernel-32 test-kernel-arm test-kernel-arm64 test-kernel-powercut test-kernel-selftest test-kernel-mutants
 kernel_tests = go test -count=1 -timeout 3h -tags vmlong -v ./test/vm -run '^TestKernel$$'
 
 test-kernel: ## the kernel tests on all file systems that the kernels have
 	OVL_VM_FILESYSTEMS=1 $(kernel_tests)
 
-test-kernel-race: ## eight threads for a minute on the same names, in the kernels in QEMU
-	OVL_RACE=60s OVL_VM_RUN='^TestRace$$' $(kernel_tests)
+test-kernel-race: ## eight threads on the same names, for a minute on each of four kinds of overlays
+	OVL_RACE=240s OVL_VM_RUN='^TestRace$$' $(kernel_tests)
 
 test-kernel-debug: ## the kernel tests and the race, with lockdep and KASAN
 	OVL_RACE=60s OVL_VM_VARIANT=debug $(kernel_tests)
@@ -130,6 +130,9 @@ test-kernel-arm64: ## the kernel tests on arm64, as a 64-bit program and as one 
 
 test-kernel-powercut: ## cut the guests' power while names are restored
 	go test -count=1 -timeout 1h -tags vmlong -v ./test/vm -run '^TestRestorePowerCut$$'
+
+test-kernel-selftest: ## the kselftest that the kernel patches add
+	go test -count=1 -timeout 30m -tags vmlong -v ./test/vm -run '^TestSelftest$$'
 
 test-kernel-mutants: ## the tests against wrong patches, each of which one has to notice; OVL_MUTANTS=3,7 selects
 	go test -count=1 -timeout 4h -tags vmlong -v ./test/vm -run '^TestMutants$$'

@@ -24,8 +24,8 @@ import (
 	"github.com/ovl-restore/ovl-restore/internal/ioctl"
 )
 
-// raceTime is how long the race lasts: seconds in each run of the tests, and a
-// minute by make test-kernel-race.
+// raceTime is how long the race lasts: seconds in each run of the tests, and four
+// minutes by make test-kernel-race.
 func raceTime(t testing.TB) time.Duration {
 	t.Helper()
 	s := os.Getenv("OVL_RACE")

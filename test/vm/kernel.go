@@ -151,6 +151,17 @@ func (k *Kernel) HasModule(name string) bool {
 	return k.modules.builtin[name] || k.modules.files[name] != ""
 }
 
+// Selftest builds the kselftest that the patches add, and returns the path of a
+// static program.
+func (k *Kernel) Selftest(ctx context.Context) (string, error) {
+	root, err := Root(ctx)
+	if err != nil {
+		return "", err
+	}
+	patches, _ := Patches(root, k.Series)
+	return script(ctx, root, "selftest.sh", filepath.Dir(k.Busybox), patches)
+}
+
 // script runs one of the scripts in test/vm/kernel and returns what it prints.
 func script(ctx context.Context, root, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(root, "test/vm/kernel", name), args...)
