@@ -53,3 +53,19 @@ func TestOrdinaryLinesAreNoComplaints(t *testing.T) {
 		}
 	}
 }
+
+// How the two kernels ended that met a breakpoint of their own, and one for
+// which nobody but itself is to blame.
+func TestEmulationBroke(t *testing.T) {
+	for line, want := range map[string]bool{
+		"[    3.320460] Oops: int3: 0000 [#1] PREEMPT SMP NOPTI": true,
+		"[    3.320460] int3: 0000 [#1] PREEMPT SMP NOPTI":       true,
+		"[    3.1] Oops: invalid opcode: 0000 [#1] PREEMPT SMP":  false,
+		"[    3.1] Oops: 0000 [#1] PREEMPT SMP PTI":              false,
+		"[    3.1] general protection fault: 0000 [#1] SMP":      false,
+	} {
+		if got := emulationBroke("[    1.0] fine\n" + line + "\n"); got != want {
+			t.Errorf("%s: %t", line, got)
+		}
+	}
+}

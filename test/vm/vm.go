@@ -34,6 +34,9 @@ var (
 	ErrDied = errors.New("the guest died")
 	// ErrHung means that the guest did not answer in time.
 	ErrHung = errors.New("the guest hung")
+
+	// errEmulation means that QEMU is to blame.
+	errEmulation = errors.New("a breakpoint was left in the kernel's code")
 )
 
 // VM is a running guest. Its methods may be called at the same time.
@@ -50,9 +53,21 @@ type VM struct {
 	closeErr  error
 }
 
+// bootTries is how often a guest is started that emulation has broken.
+const bootTries = 3
+
 // Boot starts a guest and waits until it is ready. The guest ends with the
 // context, with the process, or by Kill or Shutdown.
 func Boot(ctx context.Context, config Config) (*VM, error) {
+	for try := 1; ; try++ {
+		v, err := bootOnce(ctx, config)
+		if err == nil || try == bootTries || !errors.Is(err, errEmulation) {
+			return v, err
+		}
+	}
+}
+
+func bootOnce(ctx context.Context, config Config) (*VM, error) {
 	// Short: the path of a socket has room for 107 bytes.
 	dir, err := os.MkdirTemp("", "ovl-vm-")
 	if err != nil {
@@ -60,6 +75,9 @@ func Boot(ctx context.Context, config Config) (*VM, error) {
 	}
 	v := &VM{config: config, nonce: rand.Text(), dir: dir}
 	if err := v.boot(ctx); err != nil {
+		if emulationBroke(v.Console()) {
+			err = fmt.Errorf("%w: %w", errEmulation, err)
+		}
 		return nil, errors.Join(fmt.Errorf("boot Linux %s (%s): %w", config.Kernel.Release, config.Kernel.Variant, err), v.Kill())
 	}
 	return v, nil
@@ -141,7 +159,12 @@ func (v *VM) explain(err error) error {
 }
 
 // Console returns what the guest has written on its console so far.
-func (v *VM) Console() string { return v.console.String() }
+func (v *VM) Console() string {
+	if v.console == nil {
+		return ""
+	}
+	return v.console.String()
+}
 
 // Shutdown asks the guest to power off, waits for it, and fails if it does not
 // take its leave, or if its kernel complained during its life.
