@@ -48,6 +48,22 @@ func (m Mutant) On(series string) bool { return m.Series == "" || m.Series == se
 
 func one(file, before, after string) []Edit { return []Edit{{file, before, after}} }
 
+// Lines that several mutants are about.
+const (
+	noWhiteout     = "\tovl_dentry_set_flag(OVL_E_NO_WHITEOUT, dentry);\n"
+	noWhiteoutEnds = "\tovl_dentry_clear_flag(OVL_E_NO_WHITEOUT, dentry);\n"
+	checkNameLost  = "\t\tif (ovl_copy_up_name_lost(parent, dentry))\n\t\t\terr = -EEXIST;\n"
+	nothingBelow   = "\t} else if (test || !whiteout) {\n"
+	auditIfNoTest  = "\tif (!test)\n\t\taudit_inode_child("
+	// unlinkUnasked leaves out what vfs_unlink() looks at before.
+	unlinkUnasked = `
+	inode_lock(d_inode(dentry));
+	err = d_inode(n->dir.dentry)->i_op->unlink(d_inode(n->dir.dentry), dentry);
+	inode_unlock(d_inode(dentry));
+`
+	checkPrivileges = "\t\terr = ovl_may_uncover(dir, &lower);\n\t\tif (err)\n\t\t\tgoto out;\n"
+)
+
 // All are the mutants, by point.
 var All = []Mutant{
 	{
@@ -100,7 +116,7 @@ var All = []Mutant{
 
 	{
 		Point: 3, Name: "a removed file is copied up", Run: "^TestStaleDescriptor",
-		Edits: one("copy_up.c", "\t\tif (ovl_copy_up_name_lost(parent, dentry))\n\t\t\terr = -EEXIST;\n", ""),
+		Edits: one("copy_up.c", checkNameLost, ""),
 	},
 	{
 		Point: 3, Name: "a file that was renamed over is copied up", Run: "^TestStaleDescriptorAfterRenameOver$",
@@ -108,7 +124,7 @@ var All = []Mutant{
 	},
 	{
 		Point: 3, Name: "the name is looked at before the lock is taken", Run: "^TestStaleDescriptorRace$",
-		Edits: one("copy_up.c", "\t\tif (ovl_copy_up_name_lost(parent, dentry))\n\t\t\terr = -EEXIST;\n", `
+		Edits: one("copy_up.c", checkNameLost, `
 		bool lost = ovl_copy_up_name_lost(parent, dentry);
 
 		ovl_inode_unlock(d_inode(dentry));
@@ -123,11 +139,11 @@ var All = []Mutant{
 		Point: 4, Name: "upper is held for writing across the unlink", Run: "^TestFreeze$",
 		Edits: []Edit{
 			{
-				"ioctl.c", "\tovl_dentry_set_flag(OVL_E_NO_WHITEOUT, dentry);\n",
+				"ioctl.c", noWhiteout,
 				"\terr = ovl_want_write(dentry);\n\tif (err)\n\t\treturn err;\n\tschedule_timeout_uninterruptible(1);\n\tovl_dentry_set_flag(OVL_E_NO_WHITEOUT, dentry);\n",
 			},
 			{
-				"ioctl.c", "\tovl_dentry_clear_flag(OVL_E_NO_WHITEOUT, dentry);\n",
+				"ioctl.c", noWhiteoutEnds,
 				"\tovl_dentry_clear_flag(OVL_E_NO_WHITEOUT, dentry);\n\tovl_drop_write(dentry);\n",
 			},
 		},
@@ -242,11 +258,11 @@ var All = []Mutant{
 	},
 	{
 		Point: 8, Name: "audit does not learn the name", Run: "^TestAudit$",
-		Edits: one("ioctl.c", "\tif (!test)\n\t\taudit_inode_child(", "\tif (0)\n\t\taudit_inode_child("),
+		Edits: one("ioctl.c", auditIfNoTest, "\tif (0)\n\t\taudit_inode_child("),
 	},
 	{
 		Point: 8, Name: "a question is audited as a change", Run: "^TestAudit$",
-		Edits: one("ioctl.c", "\tif (!test)\n\t\taudit_inode_child(", "\tif (1)\n\t\taudit_inode_child("),
+		Edits: one("ioctl.c", auditIfNoTest, "\tif (1)\n\t\taudit_inode_child("),
 	},
 	{
 		Point: 8, Name: "a delegation is not waited for", Run: "^TestDelegation$",
@@ -261,19 +277,43 @@ var All = []Mutant{
 		Edits: one("ioctl.c", "\t\tfsnotify_mkdir(d_inode(dir), dentry);\n", ""),
 	},
 	{
+		Point: 8, Name: "a root directory of the caller's is not honoured", Run: "^TestChroot$",
+		Edits: []Edit{
+			{"ioctl.c", "#include <linux/fs.h>\n", "#include <linux/fs.h>\n#include <linux/fs_struct.h>\n#include <linux/sched/task.h>\n"},
+			{"ioctl.c", "\terr = kern_path(n->buf[0] ? n->buf : \"/\",\n\t\t\tLOOKUP_FOLLOW | LOOKUP_DIRECTORY, &n->dir);\n", `
+	{
+		struct path root;
+
+		get_fs_root(init_task.fs, &root);
+		err = vfs_path_lookup(root.dentry, root.mnt, n->buf + !!n->buf[0],
+				      LOOKUP_FOLLOW | LOOKUP_DIRECTORY, &n->dir);
+		path_put(&root);
+	}
+`},
+		},
+	},
+	{
+		Point: 8, Name: "the file under a mount point is discarded", Series: "6.1", Run: "^TestOtherMounts$",
+		Edits: one("ioctl.c", "\terr = vfs_unlink(mnt_user_ns(n->dir.mnt), d_inode(n->dir.dentry),\n\t\t\t dentry, delegated_inode);\n", unlinkUnasked),
+	},
+	{
+		Point: 8, Name: "the file under a mount point is discarded", Series: "6.12", Run: "^TestOtherMounts$",
+		Edits: one("ioctl.c", "\terr = vfs_unlink(mnt_idmap(n->dir.mnt), d_inode(n->dir.dentry),\n\t\t\t dentry, delegated_inode);\n", unlinkUnasked),
+	},
+	{
 		Point: 8, Name: "names in a removed directory are restored", Run: "^TestRemovedParent$",
 		Edits: one("ioctl.c", "\tif (IS_DEADDIR(d_inode(dir)))\n\t\treturn -ENOENT;\n\n\tif (!fsuidgid", "\tif (!fsuidgid"),
 	},
 
 	{
 		Point: 9, Name: "discarding leaves a whiteout", Run: "^TestDiscard$",
-		Edits: one("ioctl.c", "\tovl_dentry_set_flag(OVL_E_NO_WHITEOUT, dentry);\n", ""),
+		Edits: one("ioctl.c", noWhiteout, ""),
 	},
 	{
 		Point: 9, Name: "the whiteout of a discarded file is removed afterwards", Run: "^TestDiscardIsAtomic$",
 		Edits: []Edit{
-			{"ioctl.c", "\tovl_dentry_set_flag(OVL_E_NO_WHITEOUT, dentry);\n", ""},
-			{"ioctl.c", "\tovl_dentry_clear_flag(OVL_E_NO_WHITEOUT, dentry);\n", `
+			{"ioctl.c", noWhiteout, ""},
+			{"ioctl.c", noWhiteoutEnds, `
 	if (!err) {
 		const struct cred *old_cred;
 
@@ -289,7 +329,7 @@ var All = []Mutant{
 	},
 	{
 		Point: 9, Name: "a file with nothing under it is dropped", Run: "^TestDiscard$",
-		Edits: one("ioctl.c", "\t} else if (test || !whiteout) {\n", "\t} else if (test) {\n"),
+		Edits: one("ioctl.c", nothingBelow, "\t} else if (test) {\n"),
 	},
 	{
 		Point: 9, Name: "a whiteout in a middle layer is not seen", Run: "^TestMiddleWhiteout$",
@@ -338,7 +378,7 @@ var All = []Mutant{
 
 	{
 		Point: 12, Name: "the whiteout of nothing stays", Run: "^TestUpperOnlyName$|^TestStateFlags$",
-		Edits: one("ioctl.c", "\t} else if (test || !whiteout) {\n", "\t} else {\n"),
+		Edits: one("ioctl.c", nothingBelow, "\t} else {\n"),
 	},
 	{
 		Point: 12, Name: "nothing that shows is a success", Run: "^TestUpperOnlyName$|^TestStateFlags$",
@@ -364,6 +404,18 @@ var All = []Mutant{
 	{
 		Point: 13, Name: "a path may be of any length", Run: "^TestArguments$",
 		Edits: one("ioctl.c", "\tif (arg->len >= PATH_MAX)\n", "\tif (arg->len > PATH_MAX)\n"),
+	},
+	{
+		Point: 13, Name: "a path that cannot be read is a wrong one", Run: "^TestArguments$",
+		Edits: one("ioctl.c", "arg->len + 1))\n\t\treturn -EFAULT;\n", "arg->len + 1))\n\t\treturn -EINVAL;\n"),
+	},
+	{
+		Point: 13, Name: "the index is asked before the permission", Run: "^TestErrorPrecedence$",
+		Edits: one("ioctl.c", checkPrivileges, "\t\terr = ovl_check_uncover_index(dir, &dentry->d_name, lower.dentry, &index);\n\t\tif (err)\n\t\t\tgoto out;\n"+checkPrivileges),
+	},
+	{
+		Point: 13, Name: "the name's length is looked at before its file system", Run: "^TestErrorPrecedence$",
+		Edits: one("ioctl.c", "\terr = -EXDEV;\n", "\terr = -ENAMETOOLONG;\n\tif (n->len > 255)\n\t\tgoto out_put;\n\n\terr = -EXDEV;\n"),
 	},
 	{
 		Point: 13, Name: "the padding may hold anything", Run: "^TestArguments$",
