@@ -46,9 +46,16 @@ func newBaseline(out *printer) *cobra.Command {
 				case err != nil:
 					return err
 				case out.json:
-					out.object(jsonBaseline{newJSONPath(t.Mount), "done", recorded.Image, recorded.Entries})
+					out.object(jsonBaseline{newJSONPath(t.Mount), "done", recorded.Image, recorded.Entries, recorded.Manifest})
 				case !out.quiet:
-					out.line(quotePath(t.Mount) + ": recorded " + plural(recorded.Entries, "entry", "entries") + " of " + quotePath(recorded.Image))
+					line := quotePath(t.Mount) + ": recorded " + plural(recorded.Entries, "entry", "entries") + " of " + quotePath(recorded.Image)
+					if recorded.Manifest {
+						line += ", with its manifest"
+					}
+					out.line(line)
+				}
+				if recorded.NoManifest != nil {
+					out.note(recorded.NoManifest.Error())
 				}
 				return nil
 			}))
@@ -65,6 +72,7 @@ type jsonBaseline struct {
 	Status   string `json:"status"` // done
 	Image    string `json:"image"`
 	Entries  int    `json:"entries"`
+	Manifest bool   `json:"manifest,omitempty"` // the image's own record is in the store, too
 }
 
 // plural is a number of things.

@@ -114,7 +114,7 @@ func newRoot(out *printer) *cobra.Command {
 		panic(err) // the flag above has another name: no test would pass
 	}
 	cmd.AddCommand(newStatus(out), newDiff(out), newCheck(out), newLog(out), newUndo(out))
-	cmd.AddCommand(newReconcile(out), newBaseline(out), newQueue(out), newPolicy(out), newResolve(out))
+	cmd.AddCommand(newReconcile(out), newBaseline(out), newManifest(out), newQueue(out), newPolicy(out), newResolve(out))
 	cmd.AddCommand(newReset(out), newButton(out))
 	cmd.AddCommand(newCompletion())
 	cmd.SetHelpCommand(newHelp())

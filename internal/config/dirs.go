@@ -41,22 +41,22 @@ func (d Dirs) DropIns(sub, suffix string) ([]string, error) {
 	byName := make(map[string]string)
 	for _, dir := range d {
 		dir = filepath.Join(dir, sub)
-		entries, err := os.ReadDir(dir)
+		names, err := namesIn(dir)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, fmt.Errorf("read the configuration: %w", err)
 		}
-		for _, e := range entries {
-			if !strings.HasSuffix(e.Name(), suffix) || strings.HasPrefix(e.Name(), ".") {
+		for _, name := range names {
+			if !strings.HasSuffix(name, suffix) || strings.HasPrefix(name, ".") {
 				continue
 			}
-			path := filepath.Join(dir, e.Name())
+			path := filepath.Join(dir, name)
 			masked, err := isMask(path)
 			if err != nil {
 				return nil, fmt.Errorf("read the configuration: %w", err)
 			}
-			byName[e.Name()] = path
+			byName[name] = path
 			if masked {
-				byName[e.Name()] = ""
+				byName[name] = ""
 			}
 		}
 	}
@@ -67,6 +67,16 @@ func (d Dirs) DropIns(sub, suffix string) ([]string, error) {
 		}
 	}
 	return paths, nil
+}
+
+// namesIn is what a directory has; os.ReadDir adds 10 KB to the program.
+func namesIn(dir string) ([]string, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	return f.Readdirnames(-1)
 }
 
 func isMask(path string) (bool, error) {

@@ -191,12 +191,14 @@ func readIDs(all *os.File) ([]string, error) {
 	defer func() { _ = dir.Close() }()
 	names, err := dir.Readdirnames(-1)
 	ids := slices.DeleteFunc(names, func(name string) bool { return strings.HasPrefix(name, ".") })
-	slices.SortFunc(ids, func(a, b string) int {
-		if n := sequence(b) - sequence(a); n != 0 {
-			return n
-		}
-		return strings.Compare(b, a)
-	})
+	for i, id := range ids {
+		ids[i] = fmt.Sprintf("%020d/%s", sequence(id), id)
+	}
+	slices.Sort(ids)
+	slices.Reverse(ids)
+	for i, id := range ids {
+		_, ids[i], _ = strings.Cut(id, "/")
+	}
 	return ids, err
 }
 

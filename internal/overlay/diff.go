@@ -102,13 +102,15 @@ func topPaths(paths []string) []string {
 	if len(paths) == 0 {
 		return []string{"."}
 	}
-	paths = slices.Clone(paths)
 	// As if the separator came before all other bytes, as in a walk.
-	slices.SortFunc(paths, func(a, b string) int {
-		return slices.Compare(strings.Split(a, "/"), strings.Split(b, "/"))
-	})
-	kept := paths[:0]
-	for _, p := range paths {
+	sorted := make([]string, len(paths))
+	for i, p := range paths {
+		sorted[i] = strings.ReplaceAll(p, "/", "\x00")
+	}
+	slices.Sort(sorted)
+	var kept []string
+	for _, p := range sorted {
+		p = strings.ReplaceAll(p, "\x00", "/")
 		if p == "." {
 			return []string{"."}
 		}

@@ -43,16 +43,16 @@ func findHolders(failed []mismatch) map[*job][]Holder {
 	if len(want.byInode) == 0 && len(want.byLink) == 0 {
 		return found
 	}
-	procs, err := os.ReadDir("/proc")
+	procs, err := DirNames("/proc")
 	if err != nil {
 		return found
 	}
 	for _, p := range procs {
-		pid, err := strconv.Atoi(p.Name())
+		pid, err := strconv.Atoi(p)
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		dir := filepath.Join("/proc", p.Name())
+		dir := filepath.Join("/proc", p)
 		jobs := want.by(dir)
 		if len(jobs) == 0 {
 			continue
@@ -109,12 +109,12 @@ func (h held) by(proc string) map[*job]bool {
 func linksOf(proc string) []string {
 	links := []string{"cwd", "root", "exe"}
 	for _, dir := range []string{"fd", "map_files"} {
-		entries, err := os.ReadDir(filepath.Join(proc, dir))
+		names, err := DirNames(filepath.Join(proc, dir))
 		if err != nil {
 			continue // not ours to see, or gone
 		}
-		for _, e := range entries {
-			links = append(links, dir+"/"+e.Name())
+		for _, name := range names {
+			links = append(links, dir+"/"+name)
 		}
 	}
 	return links

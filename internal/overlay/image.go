@@ -3,6 +3,7 @@
 package overlay
 
 import (
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -58,28 +59,86 @@ func imageIn(l *Layer) Image { return readImage(l.fd()) }
 
 // imageAbove looks at the root of the mount that a layer is on, which is the
 // image where the layer is its /etc.
-func imageAbove(l *Layer) Image {
+func imageAbove(l *Layer) (image Image) {
+	l.climb(func(at int) bool {
+		image = readImage(at)
+		return !image.IsZero()
+	})
+	return image
+}
+
+// climb calls try for a layer and for the directories above it, as far as its
+// mount shows any, until it says that this is it.
+func (l *Layer) climb(try func(at int) bool) {
 	at, err := openPath(l.fd(), ".", unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
-		return Image{}
+		return
 	}
 	defer func() { closeFD(at) }()
 	for last := (inode{}); ; {
 		var st unix.Stat_t
-		if unix.Fstat(at, &st) != nil || last == inodeOf(&st) || !sameDevice(at, l.fd()) {
-			return Image{}
-		}
-		if image := readImage(at); !image.IsZero() {
-			return image
+		if unix.Fstat(at, &st) != nil || last == inodeOf(&st) || !sameDevice(at, l.fd()) || try(at) {
+			return
 		}
 		last = inodeOf(&st)
 		up, err := openPath(at, "..", unix.O_PATH|unix.O_DIRECTORY)
 		if err != nil {
-			return Image{}
+			return
 		}
 		closeFD(at)
 		at = up
 	}
+}
+
+// ImageFile opens a file of the image that the lower is a directory of, by its
+// path from the image's root, and says where in the image the lower is: "etc", or
+// "." for its root. The error is ENOENT where there is no such file, and where
+// several lowers make the image.
+func (l *Layers) ImageFile(rel string) (f *os.File, sub string, err error) {
+	if len(l.lowers) != 1 {
+		return nil, "", unix.ENOENT
+	}
+	lower := l.lowers[0]
+	err = unix.ENOENT
+	lower.climb(func(at int) bool {
+		var fd int
+		if fd, err = openBeneath(at, rel, unix.O_RDONLY|unix.O_NONBLOCK); err != nil {
+			return false
+		}
+		f = os.NewFile(uintptr(fd), rel)
+		sub, err = relOfFDs(at, lower.fd())
+		return true
+	})
+	if rest, ok := strings.CutPrefix(rel, "usr/"); ok && f == nil { // an image of /usr alone
+		var fd int
+		if fd, err = openBeneath(lower.fd(), rest, unix.O_RDONLY|unix.O_NONBLOCK); err == nil {
+			f, sub = os.NewFile(uintptr(fd), rel), "usr"
+		}
+	}
+	if f == nil {
+		return nil, "", err
+	}
+	st, statErr := f.Stat()
+	if err = errors.Join(err, statErr); err == nil && !st.Mode().IsRegular() {
+		err = unix.EINVAL
+	}
+	if err != nil {
+		_ = f.Close()
+	}
+	return f, sub, err
+}
+
+// relOfFDs is where below one directory of a mount another one is.
+func relOfFDs(root, dir int) (string, error) {
+	above, err := os.Readlink(procPath(root))
+	if err != nil {
+		return "", err
+	}
+	path, err := os.Readlink(procPath(dir))
+	if err != nil {
+		return "", err
+	}
+	return filepath.Rel(above, path)
 }
 
 func readImage(root int) Image {
@@ -88,7 +147,7 @@ func readImage(root int) Image {
 		if err != nil {
 			continue
 		}
-		if image := parseOSRelease(string(data)); !image.IsZero() {
+		if image := ParseOSRelease(string(data)); !image.IsZero() {
 			return image
 		}
 	}
@@ -116,7 +175,9 @@ func readSmall(root int, rel string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxSmall))
 }
 
-func parseOSRelease(text string) Image {
+// ParseOSRelease reads what tells an image from others in the text of an
+// os-release.
+func ParseOSRelease(text string) Image {
 	var i Image
 	fields := map[string]*string{
 		"IMAGE_ID": &i.ImageID, "IMAGE_VERSION": &i.ImageVersion, "BUILD_ID": &i.BuildID, "VERSION_ID": &i.VersionID,
@@ -161,15 +222,15 @@ func imageOfFileSystem(l *Layer) Image {
 
 // uuidOfDevice asks udev's links which UUID the file system on a device has.
 func uuidOfDevice(links string, dev uint64) string {
-	names, err := os.ReadDir(links)
+	names, err := DirNames(links)
 	if err != nil {
 		return ""
 	}
 	for _, name := range names {
 		var st unix.Stat_t
-		err := unix.Stat(filepath.Join(links, name.Name()), &st)
+		err := unix.Stat(filepath.Join(links, name), &st)
 		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFBLK && st.Rdev == dev {
-			return name.Name()
+			return name
 		}
 	}
 	return ""

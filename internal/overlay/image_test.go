@@ -21,7 +21,7 @@ func TestParseOSRelease(t *testing.T) {
 			ImageID: `a "b" $c`, ImageVersion: "1.2", BuildID: "2026-11-22",
 		},
 	} {
-		if got := parseOSRelease(text); got != want {
+		if got := ParseOSRelease(text); got != want {
 			t.Errorf("%q: %+v, want %+v", text, got, want)
 		}
 	}

@@ -95,10 +95,8 @@ func lists(dir, name string, trace func(overlay.Event)) [][]byte {
 // packages that can be installed for several architectures.
 func listPaths(dir, name string, lower *overlay.Overlay) []string {
 	var names []string
-	if entries, err := os.ReadDir(dir); err == nil {
-		for _, e := range entries {
-			names = append(names, e.Name())
-		}
+	if merged, err := overlay.DirNames(dir); err == nil {
+		names = merged
 	}
 	if lower != nil {
 		// What is removed, list and all, is there only.

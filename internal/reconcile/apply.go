@@ -33,7 +33,7 @@ func (r *run) plan(ctx context.Context, skip map[string]bool) ([]Item, error) {
 	}
 	defer p.upper.Close()
 	defer p.image.Close()
-	err = p.plan(ctx, r.layers)
+	err = r.keeping(ctx, p)
 	r.report.Kept = p.kept
 	return p.items, err
 }
@@ -53,24 +53,30 @@ func (r *run) base() (from base, release func(), err error) {
 	if r.store == nil || r.state.Image == "" {
 		return noBase{}, func() {}, nil
 	}
-	b, err := storedBase(r.store, BaselineName, r.state.Image)
-	if b == nil && err == nil {
-		b, err = storedBase(r.store, BaselineName, r.report.To) // an interrupted run has come so far
+	var all bases
+	add := func(name, image string) bool {
+		b, openErr := storedBase(r.store, name, image)
+		if b != nil {
+			all = append(all, b)
+		} else if openErr != nil && !errors.Is(openErr, errBaseline) {
+			err = errors.Join(err, openErr)
+		}
+		return b != nil
 	}
-	if errors.Is(err, errBaseline) {
-		err = nil
+	if r.back > 0 {
+		add(baselineOf(r.state.Steps[r.back-1].N), r.report.To)
 	}
+	if !add(BaselineName, r.state.Image) {
+		add(BaselineName, r.report.To) // an interrupted run has come so far
+	}
+	// What the record does not have, for it is of an earlier moment, the image's own
+	// has: but the record is of what was seen.
+	add(manifestName, r.state.Image)
 	if err != nil {
+		all.close()
 		return nil, nil, err
 	}
-	two := twoBases{later: b}
-	if r.back > 0 {
-		two.earlier, err = storedBase(r.store, baselineOf(r.state.Steps[r.back-1].N), r.report.To)
-		if errors.Is(err, errBaseline) {
-			err = nil
-		}
-	}
-	return two, two.close, err
+	return all, all.close, nil
 }
 
 // formerImage opens the image that ran before; nil where it is another one, and

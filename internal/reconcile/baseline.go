@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"unicode/utf8"
 )
@@ -20,8 +21,9 @@ const BaselineName = "baseline.jsonl"
 // baselineHead says what a baseline is of.
 type baselineHead struct {
 	Image string `json:"image"`
-	// Complete: what has no record was not there.
+	// Complete: it is of the whole image, and what has no record was not there.
 	Complete bool `json:"complete,omitempty"`
+	Entries  int  `json:"entries,omitempty"` // of a manifest: how many lines follow
 }
 
 // baselineRecord is what the image had for one deviation. Of what is below a
@@ -71,8 +73,9 @@ func (r *baselineRecord) version() Version {
 type baselineReader struct {
 	head baselineHead
 	in   *bufio.Reader
-	from io.Closer
+	from *os.File
 	next *baselineRecord // read, and not yet passed; nil at the end
+	last string          // the last path that was asked for
 	gone string          // the last path that the image had no directory at
 	err  error
 }
@@ -80,17 +83,28 @@ type baselineReader struct {
 // errBaseline says that a baseline cannot be used.
 var errBaseline = errors.New("the baseline cannot be read; ovl-restore baseline records it anew")
 
-func openBaseline(from io.ReadCloser) (*baselineReader, error) {
-	r := &baselineReader{in: bufio.NewReader(from), from: from}
+func openBaseline(from *os.File) (*baselineReader, error) {
+	r := &baselineReader{from: from}
+	if err := r.rewind(); err != nil {
+		return nil, errors.Join(err, from.Close())
+	}
+	return r, nil
+}
+
+func (r *baselineReader) rewind() error {
+	if _, err := r.from.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	r.in, r.last, r.gone = bufio.NewReader(r.from), "", ""
 	line, err := r.in.ReadBytes('\n')
 	if err == nil {
 		err = json.Unmarshal(line, &r.head)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%w: %w", errBaseline, err), from.Close())
+		return fmt.Errorf("%w: %w", errBaseline, err)
 	}
 	r.read()
-	return r, r.err
+	return r.err
 }
 
 func (r *baselineReader) read() {
@@ -111,8 +125,14 @@ func (r *baselineReader) read() {
 }
 
 // at is what the baseline has at a path. Paths are asked for in the order of a
-// walk.
+// walk, but where a renamed directory leads elsewhere in the image.
 func (r *baselineReader) at(rel string) (Version, error) {
+	if compareRel(rel, r.last) <= 0 {
+		if err := r.rewind(); err != nil {
+			return Version{}, err
+		}
+	}
+	r.last = rel
 	for r.next != nil && r.err == nil {
 		next := r.next.rel()
 		order := compareRel(next, rel)

@@ -54,6 +54,7 @@ type planner struct {
 	upper  side
 	image  side
 	base   base
+	was    *baselineWriter // of what the base has; nil for none
 
 	items []Item
 	kept  int // entries of the user, that stay
@@ -135,6 +136,14 @@ func (p *planner) deviation(d *overlay.Deviation) error {
 	}
 	if err != nil {
 		return err
+	}
+	if p.was != nil && e.Base.Known {
+		if err := p.base.fill(&e.Base, at.imageRel); err != nil {
+			return err
+		}
+		if err := p.was.add(d.Path, e.Base); err != nil {
+			return err
+		}
 	}
 	item := Item{Rel: d.Path, upper: e.Upper.Type, image: e.New.Type, imageRel: at.imageRel}
 	choice := ChooseKeep

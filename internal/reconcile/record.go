@@ -61,7 +61,11 @@ func Record(ctx context.Context, t *Target, open func(*overlay.Layer) (*journal.
 type Recorded struct {
 	Image   string
 	Entries int
-	pending [][]byte // entries that have an image's version beside them
+	// Manifest: the image's own record is in the store, too.
+	Manifest bool
+	// NoManifest is why there is none, although the image has one.
+	NoManifest error
+	pending    [][]byte // entries that have an image's version beside them
 }
 
 // record writes the baseline, and finds the entries that have an image's version
@@ -88,9 +92,13 @@ func record(ctx context.Context, t *Target, store *journal.Store, image string) 
 		buffer := bufio.NewWriter(w)
 		r := &recorder{out: newBaselineWriter(buffer, baselineHead{Image: image}), from: from, known: known}
 		err := layers.Diff(ctx, overlay.DiffOptions{Kinds: overlay.AllKinds, Merged: true}, r.deviation)
-		rec = Recorded{image, r.entries, r.pending}
+		rec = Recorded{Image: image, Entries: r.entries, pending: r.pending}
 		return errors.Join(err, buffer.Flush())
 	})
+	if err == nil {
+		// The record does for most; a store without room for more is no failure.
+		rec.Manifest, rec.NoManifest = keepManifest(layers, store, image)
+	}
 	return rec, err
 }
 

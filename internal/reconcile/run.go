@@ -241,9 +241,6 @@ func (r *run) remember(ctx context.Context) error {
 	if r.back > 0 {
 		r.report.Outcome = RolledBack
 	}
-	if err := r.keepBaseline(); err != nil {
-		return err
-	}
 	steps, err := r.steps()
 	if err != nil {
 		return err

@@ -160,6 +160,16 @@ var afterV2 = tree{
 	"var/lib/new":           "new 2 x=attribute",
 }
 
+// afterV2 is what it is on this mount.
+func (s *stage) afterV2() tree {
+	want := maps.Clone(afterV2)
+	if slices.Contains(s.options, "metacopy=on") { // the user's mode on the image's content
+		want["etc/chmod"] = "chmod 2 mode=0600"
+		delete(want, "etc/chmod.ovl-new")
+	}
+	return want
+}
+
 // variants are the mounts that a scenario runs on.
 func variants(t *testing.T, run func(t *testing.T, s *stage)) {
 	t.Helper()
@@ -207,11 +217,7 @@ func testUpdate(t *testing.T, s *stage) {
 		t.Errorf("a dry run changed something:\n%s", diff)
 	}
 	report := s.run(nil)
-	want := maps.Clone(afterV2)
-	if slices.Contains(s.options, "metacopy=on") { // the user's mode on the image's content
-		want["etc/chmod"] = "chmod 2 mode=0600"
-		delete(want, "etc/chmod.ovl-new")
-	}
+	want := s.afterV2()
 	s.want("after the update", want)
 	if len(dry.Results) != len(report.Results) {
 		t.Errorf("planned %d, done %d", len(dry.Results), len(report.Results))

@@ -215,12 +215,20 @@ func (s *stage) record() {
 	must(s.t, err)
 }
 
+// seen is what a user sees, but for what the image says of itself.
+func (s *stage) seen() tree {
+	s.t.Helper()
+	got := readTree(s.t, s.Merged)
+	for _, own := range []string{"usr/lib/os-release", ManifestPath, filepath.Dir(ManifestPath) + "/"} {
+		delete(got, own)
+	}
+	return got
+}
+
 // want checks what a user sees.
 func (s *stage) want(what string, want tree) {
 	s.t.Helper()
-	got := readTree(s.t, s.Merged)
-	delete(got, "usr/lib/os-release")
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, s.seen()); diff != "" {
 		s.t.Errorf("%s (-want +got):\n%s", what, diff)
 	}
 }

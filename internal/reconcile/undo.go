@@ -3,6 +3,7 @@
 package reconcile
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -184,34 +185,29 @@ func leadsTo(t *journal.Info, to ...string) bool {
 // undoNote begins the note of a transaction that undoes another for a rollback.
 const undoNote = "back to "
 
-// keepBaseline keeps the baseline of the image before the present one, for a
-// rollback to it.
-func (r *run) keepBaseline() error {
-	if r.back > 0 || r.state.Image == "" || r.state.Image == r.report.To {
-		return nil
+// keeping plans, and keeps what the deviations were made on, for a rollback: the
+// baseline of the image before, of the moment in which it was left.
+func (r *run) keeping(ctx context.Context, p *planner) error {
+	if r.opts.DryRun || r.back > 0 || r.state.Image == "" || r.state.Image == r.report.To {
+		return p.plan(ctx, r.layers)
 	}
-	b, err := storedBase(r.store, BaselineName, r.state.Image)
-	if errors.Is(err, errBaseline) || b == nil && err == nil {
-		return nil // an interrupted run has kept it already
-	}
-	if err != nil {
-		return err
-	}
-	if err := b.Close(); err != nil {
-		return err
-	}
-	from, err := r.store.OpenFile(BaselineName)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = from.Close() }()
 	step, err := r.step()
 	if err != nil {
 		return err
 	}
-	return r.store.Replace(baselineOf(step.N), func(to io.Writer) error {
-		_, err := io.Copy(to, onlyReader{from})
-		return err
+	if r.state.Trying != "" { // an interrupted run has kept it, before it dropped any
+		b, err := storedBase(r.store, baselineOf(step.N), r.state.Image)
+		if b != nil {
+			return errors.Join(b.Close(), p.plan(ctx, r.layers))
+		}
+		if err != nil && !errors.Is(err, errBaseline) {
+			return err
+		}
+	}
+	return r.store.Replace(baselineOf(step.N), func(w io.Writer) error {
+		buffer := bufio.NewWriter(w)
+		p.was = newBaselineWriter(buffer, baselineHead{Image: r.state.Image})
+		return errors.Join(p.plan(ctx, r.layers), buffer.Flush())
 	})
 }
 
@@ -232,17 +228,18 @@ func (r *run) forget(kept []Step) error {
 	return nil
 }
 
-// twoBases are the baselines of the store; either may be nil. For a rollback there
-// are two: what the user had on the image that is back is known from then, the
-// rest was made on the later one.
-type twoBases struct{ earlier, later *baselineReader }
+// bases are the baselines of the store, of which the first that knows of a path
+// counts. For a rollback there are two records: what the user had on the image that
+// is back is known from then, the rest was made on the later one.
+type bases []*baselineReader
 
-func (b twoBases) at(rel, _ string) (v Version, err error) {
-	for _, from := range []*baselineReader{b.earlier, b.later} {
-		if from == nil {
-			continue
+func (b bases) at(rel, imageRel string) (v Version, err error) {
+	for _, from := range b {
+		where := rel
+		if from.head.Complete { // it is of the image, not of what was made of that
+			where = imageRel
 		}
-		was, err := from.at(rel)
+		was, err := from.at(where)
 		if err != nil {
 			return v, err
 		}
@@ -253,12 +250,10 @@ func (b twoBases) at(rel, _ string) (v Version, err error) {
 	return v, nil
 }
 
-func (twoBases) fill(*Version, string) error { return nil }
+func (bases) fill(*Version, string) error { return nil }
 
-func (b twoBases) close() {
-	for _, from := range []*baselineReader{b.earlier, b.later} {
-		if from != nil {
-			_ = from.Close() // it was only read
-		}
+func (b bases) close() {
+	for _, from := range b {
+		_ = from.Close() // it was only read
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ovl-restore/ovl-restore/internal/overlay"
 )
 
 // ParsePatterns reads a keep list: a pattern a line, absolute, as the device's
@@ -186,19 +188,19 @@ func relTo(name, mount string) (string, bool) {
 type keepLists map[string][]string
 
 func (l keepLists) readDir(dir string) error {
-	entries, err := os.ReadDir(dir)
+	names, err := overlay.DirNames(dir)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("read the keep lists: %w", err)
 	}
-	for _, e := range entries {
-		if !strings.HasSuffix(e.Name(), ".conf") {
+	for _, name := range names {
+		if !strings.HasSuffix(name, ".conf") {
 			continue
 		}
-		file := filepath.Join(dir, e.Name())
-		if l[e.Name()], err = readKeepFile(file); err != nil {
+		file := filepath.Join(dir, name)
+		if l[name], err = readKeepFile(file); err != nil {
 			return fmt.Errorf("read the keep list %q: %w", file, err)
 		}
 	}
