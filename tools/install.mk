@@ -15,8 +15,8 @@ confdir ?= /usr/lib/$(NAME)
 initramfsdir ?= /usr/share/initramfs-tools
 dracutdir ?= /usr/lib/dracut/modules.d
 
-.PHONY: install install-bin install-docs install-systemd install-hooks install-policy install-udev install-initramfs install-sysvinit
-install: install-bin install-docs install-systemd install-hooks install-policy install-udev ## everything but the last two; or one of the next
+.PHONY: install install-bin install-docs install-systemd install-hooks install-policy install-udev install-initramfs-tools install-dracut install-sysvinit
+install: install-bin install-docs install-systemd install-hooks install-policy install-udev ## everything but the last three; or one of the next
 
 install-bin: build ## the program
 	install -D -m 755 build/$(NAME) $(bindir)/$(NAME)
@@ -51,9 +51,12 @@ install-udev: ## the rule for the reset button, into udevdir
 	install -m 644 integrations/udev/*.rules $(DESTDIR)$(udevdir)
 
 # Each initramfs that is made from then on does requested factory resets.
-install-initramfs: ## for initramfs-tools, into initramfsdir, and for dracut, into dracutdir
-	install -d $(DESTDIR)$(initramfsdir) $(DESTDIR)$(dracutdir)
+install-initramfs-tools: ## the hook and script for initramfs-tools, into initramfsdir
+	install -d $(DESTDIR)$(initramfsdir)
 	cp -R --no-preserve=ownership,timestamps integrations/initramfs-tools/. $(DESTDIR)$(initramfsdir)
+
+install-dracut: ## the module for dracut, into dracutdir
+	install -d $(DESTDIR)$(dracutdir)
 	cp -R --no-preserve=ownership,timestamps integrations/dracut/. $(DESTDIR)$(dracutdir)
 
 # In place of install-systemd, for another init; update-rc.d or insserv link them.

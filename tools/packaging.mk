@@ -33,6 +33,8 @@ yocto-modules: ## what the Yocto recipe says of the modules, from go.mod
 	tools/yocto-modules.sh
 
 lint-yocto:
+	tools/need.sh shellcheck=shellcheck python3=python3-minimal
+	tools/lint-layer.sh
 	tools/unchanged.sh $(MAKE) -s yocto-modules
 
 .PHONY: kernel-squash check-kernel-squash
@@ -70,7 +72,8 @@ check-packaging: build check-kernel-squash deb sbom ## the tarball, the SBOM, th
 	@[ "$$(id -u)" = 0 ] || { echo 'the on-device test mounts an overlay: run this as root' >&2; exit 1; }
 	tools/need.sh qemu-arm-static=qemu-user-static
 	tools/check-armhf.sh build/deb
-	tools/check-preinit.sh build/$(NAME)
+	tools/need.sh busybox=busybox-static shellcheck=shellcheck python3=python3-minimal pseudo=pseudo
+	tools/check-image.sh build/$(NAME)
 	PATH="$(CURDIR)/build:$$PATH" yocto/meta-ovl-restore/recipes-core/ovl-restore/files/run-ptest
 
 .PHONY: yocto-srcrev release-check

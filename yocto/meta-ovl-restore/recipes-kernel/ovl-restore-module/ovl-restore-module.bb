@@ -36,7 +36,7 @@ do_configure() {
     for part in MAINTAINERS Documentation/filesystems fs/overlayfs include/uapi/linux tools/testing/selftests/filesystems \
         tools/testing/selftests/Makefile Documentation/userspace-api/ioctl; do
         [ -e ${STAGING_KERNEL_DIR}/$part ] || continue
-        mkdir -p ${MODULE_TREE}/$(dirname $part)
+        mkdir -p "${MODULE_TREE}/$(dirname $part)"
         cp -r ${STAGING_KERNEL_DIR}/$part ${MODULE_TREE}/$part
     done
     cp ${STAGING_KERNEL_DIR}/fs/*.h ${MODULE_TREE}/fs/
