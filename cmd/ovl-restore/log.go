@@ -5,11 +5,8 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strconv"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -119,8 +116,7 @@ func (p *printer) transactions(j *journaled, s *journal.Store) error {
 	if err != nil {
 		return err
 	}
-	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	var rows [][]string
 	for i := range infos {
 		t := &infos[i]
 		if p.json {
@@ -130,14 +126,13 @@ func (p *printer) transactions(j *journaled, s *journal.Store) error {
 			})
 			continue
 		}
-		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\n", t.ID, stateWord(t), plural(t.Entries, "entry", "entries"), sizeWord(t.Bytes), whyLine(t))
+		rows = append(rows, []string{t.ID, stateWord(t), plural(t.Entries, "entry", "entries"), sizeWord(t.Bytes), whyLine(t)})
 	}
 	if p.json || len(infos) == 0 {
 		return nil
 	}
-	_ = w.Flush() // into memory
 	p.line(quotePath(j.name))
-	p.line(strings.TrimSuffix(b.String(), "\n"))
+	p.line(columns(rows))
 	return nil
 }
 

@@ -159,6 +159,7 @@ func (p *printer) note(message string) {
 
 // log writes a line to standard error.
 func (p *printer) log(priority, line string) {
+	p.progress.clear()
 	if !p.journal {
 		priority = ""
 	}

@@ -3,8 +3,8 @@
 package main
 
 import (
-	"fmt"
 	"io"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,7 +15,8 @@ import (
 type progress struct {
 	out   io.Writer
 	now   func() time.Time
-	next  time.Time // when to show it, or to renew it
+	mu    sync.Mutex // what follows, and that the line is whole
+	next  time.Time  // when to show it, or to renew it
 	shown bool
 }
 
@@ -29,17 +30,30 @@ func (p *progress) begin() { p.next = p.now().Add(progressAfter) }
 
 // update shows the line where it is time to.
 func (p *progress) update(done, total int) {
+	if total > 0 {
+		p.show(strconv.Itoa(100*done/total) + "%")
+	}
+}
+
+func (p *progress) show(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	now := p.now()
-	if now.Before(p.next) || total == 0 {
+	if now.Before(p.next) {
 		return
 	}
 	p.next, p.shown = now.Add(progressEvery), true
-	_, _ = fmt.Fprintf(p.out, "\rovl-restore: %d%%", 100*done/total)
+	_, _ = io.WriteString(p.out, "\rovl-restore: "+text)
 }
 
 // clear takes the line away, for others to write.
 func (p *progress) clear() {
-	if p == nil || !p.shown {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.shown {
 		return
 	}
 	p.shown = false
@@ -69,10 +83,7 @@ func (p *progress) count(n *atomic.Int64, ticks *time.Ticker) (stop func()) {
 			case <-done:
 				return
 			case <-ticks.C:
-				if !p.now().Before(p.next) {
-					p.shown = true
-					_, _ = fmt.Fprintf(p.out, "\rovl-restore: %d entries", n.Load())
-				}
+				p.show(strconv.FormatInt(n.Load(), 10) + " entries")
 			}
 		}
 	})

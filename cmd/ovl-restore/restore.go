@@ -57,7 +57,6 @@ func runRestore(ctx context.Context, out *printer, f restoreFlags, args []string
 		out.progress.begin()
 	}
 	opts.Progress = func(done, total int) {
-		stop()
 		if out.progress != nil {
 			out.progress.update(done, total)
 		}

@@ -3,11 +3,9 @@
 package main
 
 import (
-	"fmt"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/ovl-restore/ovl-restore/internal/journal"
@@ -22,23 +20,17 @@ func (p *printer) statusTable(all []*overlayStatus) {
 		if i > 0 {
 			p.line("")
 		}
-		var b strings.Builder
-		w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-		for _, row := range statusRows(s) {
-			fmt.Fprintf(w, "  %s\t%s\n", row[0], row[1])
-		}
-		_ = w.Flush() // into memory
 		p.line(quotePath(s.Mount.Point))
-		p.line(strings.TrimSuffix(b.String(), "\n"))
+		p.line(columns(statusRows(s)))
 	}
 }
 
 // statusRows are the words and the values of a block.
-func statusRows(s *overlayStatus) [][2]string {
-	var rows [][2]string
+func statusRows(s *overlayStatus) [][]string {
+	var rows [][]string
 	add := func(word, value string) {
 		if value != "" {
-			rows = append(rows, [2]string{word, value})
+			rows = append(rows, []string{word, value})
 		}
 	}
 	for _, other := range s.others {

@@ -33,7 +33,7 @@ func (r *restorer) act(ctx context.Context) {
 func (r *restorer) pending() []*job {
 	var jobs []*job
 	for _, j := range r.jobs {
-		if !j.settled() && !j.verify && j.Action != "" {
+		if !j.settled() && !j.verify && !j.deferred && j.Action != "" {
 			jobs = append(jobs, j)
 		}
 	}
@@ -46,7 +46,7 @@ func (r *restorer) foresee(ctx context.Context) {
 	jobs := r.pending()
 	r.prepareAll(ctx, jobs)
 	for _, j := range jobs {
-		if !j.settled() {
+		if !j.settled() && !j.deferred {
 			j.Status = StatusPlanned
 		}
 	}
@@ -74,7 +74,7 @@ func (r *restorer) actOn(ctx context.Context, jobs []*job) {
 	for i, j := range jobs {
 		r.progress(2*len(r.jobs)-len(jobs)+i, len(r.jobs))
 		switch {
-		case j.settled():
+		case j.settled(), j.deferred:
 		case ctx.Err() != nil:
 			j.fail(errInterrupted)
 		default:

@@ -4,6 +4,7 @@ package overlay
 
 import (
 	"errors"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -184,13 +185,29 @@ func lstatAt(dirfd int, name string) (unix.Stat_t, error) {
 	return st, err
 }
 
-// readNames lists a directory, open for reading, from its beginning.
-func readNames(dirfd int) ([]string, error) {
+// eachNames lists a directory, open for reading, from its beginning, some names
+// at a time.
+func eachNames(dirfd int, look func(names []string)) error {
 	fd, err := openPath(dirfd, ".", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	f := os.NewFile(uintptr(fd), ".")
 	defer func() { _ = f.Close() }()
-	return f.Readdirnames(-1)
+	for {
+		names, err := f.Readdirnames(512)
+		look(names)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// readNames lists a directory that has few names.
+func readNames(dirfd int) (all []string, err error) {
+	err = eachNames(dirfd, func(names []string) { all = append(all, names...) })
+	return all, err
 }

@@ -27,6 +27,7 @@ func (r *restorer) refuseConflicts(ctx context.Context, jobs []*job) error {
 	}
 	lowDir := openPlace{fd: -1}
 	defer lowDir.close()
+	var sketch *originSketch
 	for _, j := range jobs {
 		if j.Action == ActDiscard || j.Action == ActRemove {
 			s.dropped[j.rel] = true
@@ -48,14 +49,38 @@ func (r *restorer) refuseConflicts(ctx context.Context, jobs []*job) error {
 			if r.followsOrigins(s.layers.lowers[j.low.dir.layer]) {
 				handle = handleIn(s.layers, &lowDir, j)
 			}
-			s.want(j, handle)
+			if !r.decideAll && sketch == nil {
+				var err error
+				if sketch, err = r.sketchOf(ctx, s.layers); err != nil {
+					return err
+				}
+			}
+			switch {
+			case sketch == nil:
+				s.want(j, handle)
+			case r.suspects(sketch, j, handle):
+				j.deferred = true
+			}
 		}
 	}
 	r.forget()
 	if len(s.wanted) == 0 && len(s.paths) == 0 {
 		return nil
 	}
+	if r.opts.DryRun && r.opts.Discard {
+		s.goes = r.inTrees
+	}
 	return s.run(ctx)
+}
+
+// inTrees says whether an entry of the upper is in a directory that was walked.
+func (r *restorer) inTrees(rel string) bool {
+	for _, top := range r.trees {
+		if _, ok := below(top.rel, rel); ok || top.rel == "." {
+			return true
+		}
+	}
+	return false
 }
 
 // followsOrigins says whether the kernel looks the origins of upper entries up in
@@ -169,11 +194,14 @@ func originKey(value []byte) string {
 // origin of an upper entry elsewhere. The maps are only read while it walks.
 type originScan struct {
 	layers  *Layers
+	sketch  *originSketch   // if not nil, only this is filled
 	wanted  map[string]*job // by file handle of the lower entry
 	paths   map[string]*job // the directories among them, by path
 	dropped map[string]bool // upper entries that go in the same call
-	found   map[*node][]conflict
-	mu      sync.Mutex // of found
+	// goes, if not nil, says that an entry goes later in the same call.
+	goes  func(rel string) bool
+	found map[*node][]conflict
+	mu    sync.Mutex // of found
 }
 
 // conflict is an upper entry that comes from the lower entry of a job.
@@ -238,10 +266,10 @@ func (s *originScan) look(d *openNode) error {
 			if err != nil {
 				return err
 			}
-			if at == "" {
+			if at == "" && j != nil {
 				at = joinRel(d.rel, string(e.name))
 			}
-			if j != nil && j.rel != at {
+			if j != nil && j.rel != at && (s.goes == nil || !s.goes(at)) {
 				found = append(found, conflict{j, &ConflictError{Reason: reason, Other: at}})
 			}
 		}
@@ -263,18 +291,26 @@ func (s *originScan) origin(d *openNode, list []byte, e *dirent) (*job, string, 
 		return nil, "", nil
 	}
 	value, err := s.layers.xattr(d.dir.upper, string(e.name), xattrOrigin)
+	if s.sketch != nil {
+		s.sketch.add(originKey(value))
+		return nil, "", err
+	}
 	return s.wanted[originKey(value)], "its lower entry lives on under another name", err
 }
 
 // redirect finds the job whose lower directory an upper one shows.
 func (s *originScan) redirect(d *openNode, list []byte, e *dirent) (*job, string, error) {
-	if len(s.paths) == 0 || e.typ != unix.DT_DIR || !listHas(list, s.layers.prefix, xattrRedirect) {
+	if len(s.paths) == 0 && s.sketch == nil || e.typ != unix.DT_DIR || !listHas(list, s.layers.prefix, xattrRedirect) {
 		return nil, "", nil
 	}
 	value, err := s.layers.xattr(d.dir.upper, string(e.name), xattrRedirect)
 	from := joinRel(d.rel, string(value))
 	if bytes.HasPrefix(value, []byte("/")) {
 		from = strings.TrimPrefix(string(value), "/")
+	}
+	if s.sketch != nil {
+		s.sketch.add(dirKey(from))
+		return nil, "", err
 	}
 	return s.paths[from], "its lower directory was renamed, and is merged there", err
 }

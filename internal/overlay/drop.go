@@ -23,11 +23,9 @@ type Drop struct {
 //
 // Of the options, Method, DryRun, Force, Keeper and Progress have a meaning.
 func (o *Overlay) Drop(ctx context.Context, drops []Drop, opts RestoreOptions) []Result {
-	if opts.Method == "" {
-		opts.Method = MethodAuto
-	}
 	opts.Discard, opts.KeepWhiteouts = true, true
-	r := &restorer{Overlay: o, opts: opts, restored: map[string]bool{}, byName: map[string][]*job{}, changed: map[string]*job{}}
+	results := make([]Result, 0, len(drops))
+	r := newRestorer(o, opts, func(result Result) { results = append(results, result) })
 	defer r.forget()
 	err := r.reachAll()
 	var at lookedUp // the directory that was looked into last
@@ -43,11 +41,7 @@ func (o *Overlay) Drop(ctx context.Context, drops []Drop, opts RestoreOptions) [
 		r.progress(len(r.jobs), len(drops))
 	}
 	at.close()
-	r.finish(ctx)
-	results := make([]Result, len(r.jobs))
-	for i, j := range r.jobs {
-		results[i] = j.Result
-	}
+	r.settle(ctx, true)
 	return results
 }
 

@@ -67,10 +67,11 @@ func (o *Overlay) sureOfLowers() bool {
 
 // reachNamedLowersAgain looks for the lowers once more, where one is known by
 // its name only: what shows by now may tell more.
-func (o *Overlay) reachNamedLowersAgain() {
-	if o.lowers == nil || o.sureOfLowers() {
+func (r *restorer) reachNamedLowersAgain() {
+	if r.lowers == nil || r.walking || r.sureOfLowers() {
 		return
 	}
+	o := r.Overlay
 	for _, l := range o.lowers.layers {
 		_ = l.root.Close()
 	}

@@ -208,11 +208,15 @@ func (r *restorer) planUnhidden(j *job, st ioctl.UpperState) {
 
 // broughtBack says whether this call restores path or a directory above it.
 func (r *restorer) broughtBack(path string) bool {
-	for path != "" {
-		if r.restored[path] {
+	for at := path; at != ""; at = parentPath(at) {
+		if r.restored[at] {
 			return true
 		}
-		path = parentPath(path)
+	}
+	for _, top := range r.trees {
+		if _, ok := below(top.Path, path); ok {
+			return true
+		}
 	}
 	return false
 }

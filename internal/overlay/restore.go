@@ -24,13 +24,11 @@ func (o *Overlay) Restore(ctx context.Context, paths []string, opts RestoreOptio
 	return results
 }
 
-// RestoreEach is Restore for many results: it hands them out one by one, when all
-// is done.
+// RestoreEach is Restore for many results: it hands them out one by one. With
+// Recursive, what is found is done some thousand at a time, and reported so; what
+// might be in conflict with an entry that is found later comes last.
 func (o *Overlay) RestoreEach(ctx context.Context, paths []string, opts RestoreOptions, report func(Result)) {
-	if opts.Method == "" {
-		opts.Method = MethodAuto
-	}
-	r := &restorer{Overlay: o, opts: opts, restored: map[string]bool{}, byName: map[string][]*job{}, changed: map[string]*job{}}
+	r := newRestorer(o, opts, report)
 	defer r.forget()
 	for _, path := range paths {
 		j := r.newJob(path)
@@ -43,45 +41,19 @@ func (o *Overlay) RestoreEach(ctx context.Context, paths []string, opts RestoreO
 		default:
 			r.plan(j)
 		}
-		r.progress(len(r.jobs), max(len(r.jobs), len(paths)))
+		r.progress(len(r.jobs), len(paths))
 	}
-	r.finish(ctx)
-	for i, j := range r.jobs {
-		r.reportKept(i, report)
-		if !j.hidden {
-			report(j.Result)
-		}
-	}
-	r.reportKept(len(r.jobs), report)
+	r.settle(ctx, true)
 }
 
-// keptEntries are entries of a directory that were kept, between two jobs.
-type keptEntries struct {
-	after int // so many jobs
-	dir   string
-	names []byte // each with a NUL behind it
-}
-
-// reportKept reports what was kept after so many jobs.
-func (r *restorer) reportKept(after int, report func(Result)) {
-	for len(r.kept) > 0 && r.kept[0].after == after {
-		k := r.kept[0]
-		r.kept = r.kept[1:]
-		for len(k.names) > 0 {
-			var name string
-			name, k.names = cutName(k.names)
-			report(Result{Path: k.dir + "/" + name, Action: ActKeep, Status: StatusKept})
-		}
+func newRestorer(o *Overlay, opts RestoreOptions, report func(Result)) *restorer {
+	if opts.Method == "" {
+		opts.Method = MethodAuto
 	}
-}
-
-// finish does what was planned, and verifies it.
-func (r *restorer) finish(ctx context.Context) {
-	r.forget()
-	r.act(ctx)
-	r.closeBeside()
-	r.flushOnce()
-	r.verify()
+	return &restorer{
+		Overlay: o, opts: opts, report: report,
+		restored: map[string]bool{}, byName: map[string][]*job{}, changed: map[string]*job{},
+	}
 }
 
 var errInterrupted = fmt.Errorf("interrupted before it was tried: %w", unix.EINTR)
@@ -90,14 +62,22 @@ var errInterrupted = fmt.Errorf("interrupted before it was tried: %w", unix.EINT
 type restorer struct {
 	*Overlay
 	opts     RestoreOptions
+	report   func(Result)
 	jobs     []*job
 	kept     []keptEntries
+	keptSize int
+	deferred []*job            // see settle
+	trees    []*job            // the directories that were walked
+	walking  bool              // one is: the lowers are in use
 	restored map[string]bool   // clean paths whose entry was or will be brought back
 	byName   map[string][]*job // the same, by the last component
 	changed  map[string]*job   // by place in the upper: what this call changed there
 	dirty    bool              // the upper was changed behind the kernel's back
 	keeper   Keeper
 	beside   *int // see besideUpper
+	// decideAll: nothing may be left for later.
+	decideAll bool
+	sketch    *originSketch
 	// parent is the directory that was looked up last: paths come in groups.
 	parent lookedUp
 }
@@ -116,7 +96,7 @@ func (e *lowerEntry) ref() *lowRef {
 // progress reports that so many of the paths were looked at, which is as much
 // work as changing them.
 func (r *restorer) progress(done, total int) {
-	if r.opts.Progress != nil {
+	if r.opts.Progress != nil && !r.opts.Recursive {
 		r.opts.Progress(done, 2*total)
 	}
 }
@@ -134,6 +114,7 @@ type job struct {
 	// until the flush.
 	throughUpper bool
 	hidden       bool // has no result of its own
+	deferred     bool // to be decided about later
 	verify       bool
 }
 

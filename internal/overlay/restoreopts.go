@@ -81,6 +81,7 @@ type RestoreOptions struct {
 	// proven upper.
 	Keeper func(upper *Layer) (Keeper, error)
 	// Progress, if not nil, is told after each path how much of the work is done.
+	// With Recursive nobody knows how much there is: see Looked.
 	Progress func(done, total int)
 	// Looked, if not nil, counts the upper entries that were looked at with
 	// Recursive, while the tree is read.

@@ -22,11 +22,22 @@ func (r *restorer) planTree(ctx context.Context, top *job) {
 	if err == nil {
 		err = r.reachAll()
 	}
-	if err == nil {
+	if err != nil {
+		top.fail(err)
+		return
+	}
+	// What was named before is done before the walk sees it.
+	r.jobs = r.jobs[:len(r.jobs)-1]
+	if len(r.jobs) > 0 {
+		r.settle(ctx, false)
+	}
+	top.rel = dir.rel
+	r.trees = append(r.trees, top)
+	for err = errUpperMoved; err == errUpperMoved; { //nolint:errorlint // our own
 		err = r.planDir(ctx, top, dir.rel)
 	}
 	if err != nil {
-		top.fail(err)
+		r.failAt(top.Path, err)
 	}
 }
 
@@ -39,9 +50,9 @@ func (r *restorer) planDir(ctx context.Context, top *job, rel string) error {
 		return err
 	case !d.inUpper: // the lower's alone: nothing can deviate
 		top.Action, top.Status = ActNone, StatusDone
+		r.jobs = append(r.jobs, top)
 		return nil
 	}
-	top.hidden = true // its deviations speak
 	path := strings.TrimRight(top.Path, "/")
 	parent, name := splitRel(rel)
 	if rel == "." || name != top.name { // it is mounted there, and perhaps called otherwise

@@ -29,6 +29,7 @@ type treeWalk struct {
 	skip     int             // the length of the path of the walk's top
 	path     string          // of that, as the caller names it
 	sure     bool            // of the lowers
+	upper    *reached        // that is walked
 	stopped  atomic.Bool     // and it was said
 
 	at        *node // the directory whose records are planned for
@@ -40,7 +41,9 @@ type treeWalk struct {
 // walkTree plans for all below top, which the caller calls path; "" for the root
 // directory.
 func (r *restorer) walkTree(ctx context.Context, path string, top *node) error {
-	t := &treeWalk{restorer: r, ctx: ctx, path: path, sure: r.sureOfLowers()}
+	r.walking = true
+	defer func() { r.walking = false }()
+	t := &treeWalk{restorer: r, ctx: ctx, path: path, sure: r.sureOfLowers(), upper: r.upper}
 	t.comparer = comparer{layers: r.layers(), opts: DiffOptions{Looked: r.opts.Looked}}
 	if top.name != "" {
 		t.skip = len(top.name) + 1
@@ -142,8 +145,17 @@ func (t *treeWalk) entry(d *openNode, e *dirent) error {
 	return nil
 }
 
-// report plans for a record.
+// report plans for a record, and does what was planned when that is enough.
 func (t *treeWalk) report(n *node, rec *record) error {
+	t.planFor(n, rec)
+	t.settleFull(t.ctx)
+	if t.restorer.upper != t.upper {
+		return errUpperMoved
+	}
+	return nil
+}
+
+func (t *treeWalk) planFor(n *node, rec *record) {
 	if t.at != n {
 		t.at, t.atPath = n, t.pathOf(n.rel())
 	}
@@ -161,13 +173,13 @@ func (t *treeWalk) report(n *node, rec *record) error {
 	case err != nil:
 	case isReal && !t.opts.Discard:
 		t.keep(path[:cut], path[cut+1:])
-		return nil
+		return
 	default:
 		err = t.interrupted() // a current kernel's ioctl would act at once
 	}
 	if err != nil {
 		t.failAt(path, err)
-		return nil
+		return
 	}
 	j := &job{
 		Result: Result{Path: path}, parent: parent, name: path[cut+1:],
@@ -184,7 +196,6 @@ func (t *treeWalk) report(n *node, rec *record) error {
 	}
 	j.orphan = j.low == nil
 	t.planRecord(j, rec.kind)
-	return nil
 }
 
 func (t *treeWalk) interrupted() error {
@@ -242,4 +253,5 @@ func (t *treeWalk) keep(dir, name string) {
 	}
 	k := &t.kept[last]
 	k.names = append(append(k.names, name...), 0)
+	t.keptSize += len(name) + 1
 }

@@ -86,18 +86,17 @@ func (r *restorer) verifyDir(parent string, jobs []*job) (failed []mismatch) {
 	return failed
 }
 
-// listing lists a merged directory. While somebody holds it open, the kernel may
-// keep an old list, until something changes in the directory through the
-// overlay; so a name is made and removed there.
+// listing says which of the jobs' names a merged directory lists. While somebody
+// holds it open, the kernel may keep an old list, until something changes in the
+// directory through the overlay; so a name is made and removed there.
 func (r *restorer) listing(fd int, jobs []*job) (map[string]bool, error) {
+	listed := make(map[string]bool, len(jobs))
 	for stirred := false; ; stirred = true {
-		names, err := readNames(fd)
-		if err != nil {
-			return nil, err
+		for _, j := range jobs {
+			listed[j.name] = false
 		}
-		listed := make(map[string]bool, len(names))
-		for _, name := range names {
-			listed[name] = true
+		if err := findNames(fd, listed); err != nil {
+			return nil, err
 		}
 		isStale := slices.ContainsFunc(jobs, func(j *job) bool { return listed[j.name] != j.shouldShow() })
 		if !isStale || stirred {
@@ -108,6 +107,17 @@ func (r *restorer) listing(fd int, jobs []*job) (map[string]bool, error) {
 			return listed, nil
 		}
 	}
+}
+
+// findNames sets those of the names that a directory lists.
+func findNames(fd int, listed map[string]bool) error {
+	return eachNames(fd, func(names []string) {
+		for _, name := range names {
+			if _, asked := listed[name]; asked {
+				listed[name] = true
+			}
+		}
+	})
 }
 
 func stir(dir int) error {
@@ -202,25 +212,48 @@ func (r *restorer) checkDir(dir int, j *job) error {
 		return fmt.Errorf("open it: %w", err)
 	}
 	defer closeFD(fd)
-	names, err := readNames(fd)
-	if err != nil {
+	want := map[string]bool{}
+	if j.Action == ActMerge {
+		if err := r.layers().lowerNames(j.rel, want); err != nil {
+			return fmt.Errorf("list it in the layers: %w", err)
+		}
+	}
+	if err := findNames(fd, want); err != nil {
 		return fmt.Errorf("list it: %w", err)
 	}
-	if j.Action != ActMerge {
-		return nil
-	}
-	layers := r.layers()
-	d, err := layers.dirAt(j.rel)
-	if err != nil {
-		return fmt.Errorf("look it up in the layers: %w", err)
-	}
-	want, err := layers.mergedNames(d)
-	if err != nil {
-		return fmt.Errorf("list it in the layers: %w", err)
-	}
-	for _, name := range want {
-		if !slices.Contains(names, name) {
+	for _, listed := range want {
+		if !listed {
 			return errOldEntry
+		}
+	}
+	return nil
+}
+
+// lowerNames adds names that a merged directory lists only as long as it shows
+// the lower ones: some, for it is all of them or none.
+func (l *Layers) lowerNames(rel string, into map[string]bool) error {
+	const enough = 64
+	o, err := l.openAt(rel)
+	if err != nil {
+		return err
+	}
+	defer o.close()
+	for _, fd := range o.lower {
+		var failed error
+		err := eachNames(fd, func(names []string) {
+			for _, name := range names {
+				if len(into) >= enough || failed != nil {
+					return
+				}
+				_, above, upErr := o.upperEntry(name)
+				_, shows, lowErr := o.lowerEntry(name)
+				if failed = errors.Join(upErr, lowErr); shows && !above {
+					into[name] = false
+				}
+			}
+		})
+		if err = errors.Join(err, failed); err != nil {
+			return err
 		}
 	}
 	return nil

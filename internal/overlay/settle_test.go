@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package overlay
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ovl-restore/ovl-restore/test/namespace"
+)
+
+// What holds of a small tree holds of a large one, which is done a piece at a
+// time: here, each entry is a piece.
+func TestTreesInPieces(t *testing.T) {
+	defer func(n int) { settleJobs = n }(settleJobs)
+	settleJobs = 1
+	for name, test := range map[string]func(*testing.T){
+		"deletions":        TestRecursiveRestoresEveryDeletion,
+		"discard":          TestRecursiveDiscardEqualsTheLower,
+		"spellings":        TestRecursiveOnSpellingsOfADirectory,
+		"bind":             TestBindOverADirectory,
+		"walk meets bind":  TestWalkMeetsABind,
+		"mount inside":     TestMountInsideTheOverlay,
+		"renamed file":     TestRenamedOriginIsAConflict,
+		"renamed dir":      TestRecursiveDropsRedirectedDirectories,
+		"drop in two dirs": TestConflictsAcrossPieces,
+	} {
+		t.Run(name, test)
+	}
+}
+
+// A renamed file lies far from the name that it had. Where it is dropped in the
+// same call, the other comes back, also if it is looked at first; where it is
+// not, that is a conflict. A dry run says the same.
+func TestConflictsAcrossPieces(t *testing.T) {
+	remountOnly(t, func(t *testing.T, s *stage, opts RestoreOptions) {
+		s.fillLower("a/old", "a/own", "b/x", "c/gone", "z/x")
+		s.mount()
+		s.write("a/old", "mine")
+		s.must(os.Rename(s.merged("a/old"), s.merged("z/new")))
+		s.write("a/own", "edited")
+		s.remove("c/gone")
+		opts.Recursive, opts.DryRun = true, true
+		if s.hasOrigin("z/new") {
+			wantStatuses(t, s.restore(opts, "a", "c"), map[string]Status{
+				s.merged("a/old"): StatusFailed, s.merged("a/own"): StatusKept, s.merged("c/gone"): StatusPlanned,
+			})
+		}
+		opts.Discard = true
+		all := map[string]Status{}
+		for _, rel := range []string{"a/old", "a/own", "c/gone", "z/new"} {
+			all[s.merged(rel)] = StatusPlanned
+		}
+		wantStatuses(t, s.restore(opts, "a", "c", "z"), all)
+		wantStatuses(t, s.restore(opts, "."), withRoot(s, all))
+
+		opts.DryRun = false
+		for path := range all {
+			all[path] = StatusDone
+		}
+		wantStatuses(t, s.restore(opts, "."), withRoot(s, all))
+		s.wantLower("a/old", "a/own", "c/gone")
+		s.wantAbsent("z/new")
+	})
+}
+
+// withRoot are the same paths as they are called below the root with a dot.
+func withRoot(s *stage, all map[string]Status) map[string]Status {
+	named := map[string]Status{}
+	for path, status := range all {
+		named[s.merged(".")+path[len(s.Merged):]] = status
+	}
+	return named
+}
+
+func wantStatuses(t *testing.T, results []Result, want map[string]Status) {
+	t.Helper()
+	got := map[string]Status{}
+	for _, r := range results {
+		got[r.Path] = r.Status
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// What a restored tree takes in memory does not grow with what there is to
+// restore, or to keep.
+func TestRestoringALargeTreeInLittleMemory(t *testing.T) {
+	few, many := 6000, 18000
+	if testing.Short() {
+		few, many = 5000, 10000
+	}
+	for _, dryRun := range []bool{true, false} {
+		t.Run(fmt.Sprintf("dry run %t", dryRun), func(t *testing.T) {
+			peak := map[int]uint64{}
+			for _, n := range []int{few, many} {
+				peak[n] = peakOfRestoring(t, n, dryRun)
+			}
+			t.Logf("%d: %d KiB, %d: %d KiB", few, peak[few]>>10, many, peak[many]>>10)
+			if grown := int64(peak[many]) - int64(peak[few]); grown > 2<<20 {
+				t.Errorf("%d more entries take %d KiB more", many-few, grown>>10)
+			}
+		})
+	}
+}
+
+// peakOfRestoring is how much memory was in use at most, when one entry in
+// two thousand was reported.
+func peakOfRestoring(t *testing.T, n int, dryRun bool) (peak uint64) {
+	t.Helper()
+	s := &stage{t: t, Overlay: namespace.NewOverlay(t), userxattr: !namespace.Privileged()} // in memory
+	s.fillDeletions(n)
+	s.mount()
+	defer s.Unmount(t)
+	o, err := Open(s.Merged, Options{})
+	s.must(err)
+	defer func() { s.must(o.Close()) }()
+	results, planned := 0, 0
+	o.RestoreEach(context.Background(), []string{s.Merged}, RestoreOptions{Method: MethodRemount, Recursive: true, DryRun: dryRun}, func(r Result) {
+		switch r.Status {
+		case StatusKept:
+		case StatusPlanned, StatusDone:
+			planned++
+		default:
+			t.Fatalf("%+v", r)
+		}
+		if results++; results%2000 == 0 {
+			runtime.GC()
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			peak = max(peak, m.HeapAlloc)
+		}
+	})
+	if planned != n || results != 2*n {
+		t.Fatalf("%d results, %d of them planned or done, want %d and %d", results, planned, 2*n, n)
+	}
+	return peak
+}
+
+// fillDeletions makes n whiteouts over files, and beside each a file of the
+// upper's own, a hundred in a directory. Nothing is mounted yet.
+func (s *stage) fillDeletions(n int) {
+	s.t.Helper()
+	beside := filepath.Dir(s.Upper)
+	whiteout, file := beside+"/whiteout", beside+"/file"
+	s.must(unix.Mknod(whiteout, unix.S_IFCHR, 0))
+	s.must(os.WriteFile(file, nil, 0o644))
+	for i := range n {
+		dir := fmt.Sprintf("/%d", i/100)
+		if i%100 == 0 {
+			s.must(os.Mkdir(s.Upper+dir, 0o755))
+			s.must(os.Mkdir(s.Lower+dir, 0o755))
+		}
+		name := fmt.Sprintf("%s/%d", dir, i%100)
+		s.must(os.WriteFile(s.Lower+name, nil, 0o644))
+		s.must(os.Link(whiteout, s.Upper+name))
+		s.must(os.Link(file, s.Upper+name+"-own"))
+	}
+}
