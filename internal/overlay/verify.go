@@ -252,8 +252,8 @@ func (l *Layers) lowerNames(rel string, into map[string]bool) error {
 				}
 			}
 		})
-		if err = errors.Join(err, failed); err != nil {
-			return err
+		if err != nil || failed != nil {
+			return errors.Join(err, failed)
 		}
 	}
 	return nil
