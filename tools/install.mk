@@ -39,7 +39,7 @@ install-systemd: ## the units, their presets and tmpfiles, into unitdir, presetd
 install-hooks: ## the hooks for update engines and package managers, into hookdir
 	install -d $(DESTDIR)$(hookdir)
 	cp -R --no-preserve=ownership,timestamps integrations/. $(DESTDIR)$(hookdir)
-	find $(DESTDIR)$(hookdir) -type f -exec sed -i 's|/usr/share/$(NAME)/|$(hookdir)/|' {} +
+	find $(DESTDIR)$(hookdir) -type f -exec sed -i 's|/usr/share/$(NAME)/|$(hookdir)/|g' {} +
 
 install-policy: ## the default policy and keep list, as files, into confdir
 	install -d $(DESTDIR)$(confdir)/policy.d $(DESTDIR)$(confdir)/keep.d

@@ -22,8 +22,7 @@ func TestSysvinit(t *testing.T) {
 	conf := filepath.Join(d.Merged, "etc/app.conf")
 	// Copied up, and never changed.
 	copied := filepath.Join(d.Merged, "etc/copied.conf")
-	write(t, filepath.Join(d.Lower, "etc/copied.conf"), "of image 1\n")
-	d.reboot(t)
+	d.image(t, "1")
 	if err := os.Chmod(copied, 0o644); err != nil { // the kernel copies it up
 		t.Fatal(err)
 	}
@@ -31,9 +30,7 @@ func TestSysvinit(t *testing.T) {
 	run(t, script, "stop")
 	d.wantRead(t, copied, "of image 1\n")
 
-	write(t, filepath.Join(d.Lower, "etc/os-release"), "IMAGE_ID=test\nIMAGE_VERSION=2\n")
-	write(t, filepath.Join(d.Lower, "etc/copied.conf"), "of image 2\n")
-	d.reboot(t)
+	d.image(t, "2")
 	for range 2 {
 		run(t, script, "start")
 		d.wantRead(t, copied, "of image 2\n")
