@@ -139,7 +139,7 @@ test-kernel-mutants: ## the tests against wrong patches, each of which one has t
 
 .PHONY: test-reset-powercut
 test-reset-powercut: ## cut a device's power at 500 random moments of factory resets
-	OVL_POWERCUTS=500 go test -count=1 -timeout 3h -tags vmlong -v ./test/vm -run '^TestDevicePowerCuts$$'
+	OVL_POWERCUTS=500 go test -count=1 -timeout 3h -v ./test/vm -run '^TestDevice$$/cuts'
 
 .PHONY: $(SUMMARY)
 $(SUMMARY):
@@ -151,7 +151,7 @@ lint: lint-go lint-shell lint-tree lint-man lint-yocto ## everything that can be
 lint-go:
 	$(LINTER) config verify
 	$(LINTER) run ./...
-	$(STATIC) go vet -tags vmguest,gendocs ./...
+	$(STATIC) go vet -tags vmguest,gendocs,vmlong ./...
 	GOARCH=arm GOARM=7 $(STATIC) go vet ./...
 	GOARCH=arm64 $(STATIC) go vet ./...
 	GOARCH=386 $(STATIC) go vet ./internal/ioctl

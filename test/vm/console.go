@@ -16,10 +16,11 @@ type console struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 	done chan struct{}
+	conn net.Conn
 }
 
 func readConsole(conn net.Conn) *console {
-	c := &console{done: make(chan struct{})}
+	c := &console{done: make(chan struct{}), conn: conn}
 	go func() {
 		defer close(c.done)
 		defer conn.Close()

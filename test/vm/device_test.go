@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build vmlong
-
 package vm_test
 
 import (
@@ -12,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -23,11 +22,20 @@ import (
 // device is a device whose root is an overlay, and whose upper outlives its
 // boots.
 type device struct {
-	config vm.Config
+	*deviceBoot
+	disks []vm.Disk
 }
 
-// newDevice makes the device's image and an empty disk for its upper.
-func newDevice(t *testing.T) *device {
+// deviceBoot is what all devices have in common: the image, and a boot up to the
+// moment when the disks are looked at.
+type deviceBoot struct {
+	config vm.Config
+	frozen *vm.Frozen
+}
+
+// newDeviceBoot boots a device once, to be gone on with for each boot: that takes a
+// quarter of the time.
+func newDeviceBoot(t *testing.T) *deviceBoot {
 	t.Helper()
 	k := stockKernel(t)
 	init, err := os.ReadFile("testdata/device/init.sh")
@@ -38,16 +46,38 @@ func newDevice(t *testing.T) *device {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	image, disk := filepath.Join(dir, "image"), filepath.Join(dir, "disk")
+	image := filepath.Join(t.TempDir(), "image")
 	makeImage(t, k, tool[0].Host, image)
+	b := &deviceBoot{config: vm.Config{
+		Kernel: k, Init: string(init), Files: tool, NoScratch: true, Memory: 192, Modules: []string{"evdev"},
+		Disks: []vm.Disk{{Path: image, ReadOnly: true}, {Path: newDisk(t)}},
+	}}
+	config := b.config
+	config.Append = "device.freeze mitigations=off"
+	if b.frozen, err = vm.Freeze(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.frozen.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return b
+}
+
+func newDisk(t *testing.T) string {
+	t.Helper()
+	disk := filepath.Join(t.TempDir(), "disk")
 	if err := vm.MakeExt4(t.Context(), disk, 64<<20); err != nil {
 		t.Fatal(err)
 	}
-	return &device{vm.Config{
-		Kernel: k, Init: string(init), Files: tool, NoScratch: true, Memory: 256, Modules: []string{"evdev"},
-		Disks: []vm.Disk{{Path: image, ReadOnly: true}, {Path: disk}},
-	}}
+	return disk
+}
+
+// device is one with an empty disk.
+func (b *deviceBoot) device(t *testing.T) *device {
+	t.Helper()
+	return &device{b, []vm.Disk{b.config.Disks[0], {Path: newDisk(t)}}}
 }
 
 // makeImage makes a squashfs with a small root file system.
@@ -100,11 +130,29 @@ func makeImage(t *testing.T, k *vm.Kernel, tool, image string) {
 	}
 }
 
+// boot boots the device with these arguments on the kernel's command line.
 func (d *device) boot(ctx context.Context, t *testing.T, arguments string) *vm.VM {
 	t.Helper()
 	config := d.config
-	config.Append = arguments
+	config.Append, config.Disks = arguments, d.disks
 	guest, err := vm.Boot(ctx, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return guest
+}
+
+// thaw boots the device from where all boots are the same. cut is when its power
+// goes after the reset has begun, 0 for never; arguments are added to the kernel's
+// command line, as the reset reads it.
+func (d *device) thaw(ctx context.Context, cut time.Duration, arguments string) (*vm.VM, error) {
+	line := fmt.Sprintf("%x %d %d %s", rand.Uint64(), time.Now().Unix(), cut.Microseconds(), arguments)
+	return d.frozen.Thaw(ctx, d.disks, line)
+}
+
+func (d *device) mustThaw(ctx context.Context, t *testing.T, arguments string) *vm.VM {
+	t.Helper()
+	guest, err := d.thaw(ctx, 0, arguments)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,17 +173,87 @@ func run(ctx context.Context, t *testing.T, guest *vm.VM, args ...string) string
 }
 
 // A device is used, its button is held, and after the boot it shows the image to
-// the byte, but for what is kept.
-func TestDeviceButton(t *testing.T) {
-	d := newDevice(t)
+// the byte, but for what is kept. Then its power goes at random moments of the
+// cycle: used, requested, reset, cleaned up. After each boot it is as it was used,
+// or reset.
+func TestDevice(t *testing.T) {
+	b := newDeviceBoot(t)
+	t.Run("button", b.testButton)
+	cuts := cutsWanted(t)
+	for part := range devices {
+		t.Run("power cuts "+strconv.Itoa(part+1), func(t *testing.T) {
+			t.Parallel()
+			b.testPowerCuts(t, cuts/devices)
+		})
+	}
+}
+
+// devices is how many are used side by side.
+const devices = 2
+
+// cutsWanted is how often the power goes: OVL_POWERCUTS says.
+func cutsWanted(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv("OVL_POWERCUTS")
+	if text == "" {
+		return 50
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func (b *deviceBoot) testButton(t *testing.T) {
+	t.Parallel()
+	d := b.device(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-
-	guest := d.boot(ctx, t, "")
+	guest := d.mustThaw(ctx, t, "")
 	run(ctx, t, guest, "life.sh", "one")
 	run(ctx, t, guest, "ovl-restore", "reset", "cancel")
 	run(ctx, t, guest, "mkdir", "-p", "/etc/ovl-restore/keep.d")
 	run(ctx, t, guest, "sh", "-c", "echo /etc/kept >/etc/ovl-restore/keep.d/kept.conf")
+	pressButton(ctx, t, guest)
+
+	guest = d.mustThaw(ctx, t, "")
+	if s := run(ctx, t, guest, "life.sh", "check"); !strings.Contains(s, "STATE reset") {
+		t.Errorf("after the button: %s\n%s", s, guest.Console())
+	}
+	if s := run(ctx, t, guest, "ovl-restore", "reset", "status"); !strings.Contains(s, "the last reset, requested by button") {
+		t.Error(s)
+	}
+	run(ctx, t, guest, "ovl-restore", "reset", "cleanup")
+	if s := run(ctx, t, guest, "ls", "/data", "/data/upper.ovl-reset"); strings.Contains(s, "old") {
+		t.Errorf("after the clean-up: %s", s)
+	}
+	if err := guest.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+	// The kernel command line, at every boot from now on: once.
+	const reset = "ovl-restore.reset=1"
+	guest = d.boot(ctx, t, reset)
+	d.performed(ctx, t, guest, "reset: /")
+	guest = d.mustThaw(ctx, t, reset)
+	d.performed(ctx, t, guest, "asks for what was done already")
+}
+
+// performed asserts what perform said in this boot, and ends the guest.
+func (*device) performed(ctx context.Context, t *testing.T, guest *vm.VM, want string) {
+	t.Helper()
+	if s := run(ctx, t, guest, "cat", "/vm/performed"); !strings.Contains(s, want) {
+		t.Errorf("want %q, got %s", want, s)
+	}
+	if err := guest.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// pressButton watches the button in the guest, and holds it, until the guest
+// reboots.
+func pressButton(ctx context.Context, t *testing.T, guest *vm.VM) {
+	t.Helper()
 	watch := make(chan error, 1)
 	out := &lines{first: make(chan struct{})}
 	go func() {
@@ -167,105 +285,75 @@ func TestDeviceButton(t *testing.T) {
 	if err := guest.Kill(); err != nil {
 		t.Error(err)
 	}
-
-	guest = d.boot(ctx, t, "")
-	if s := run(ctx, t, guest, "life.sh", "check"); !strings.Contains(s, "STATE reset") {
-		t.Errorf("after the button: %s\n%s", s, guest.Console())
-	}
-	if s := run(ctx, t, guest, "ovl-restore", "reset", "status"); !strings.Contains(s, "the last reset, requested by button") {
-		t.Error(s)
-	}
-	run(ctx, t, guest, "ovl-restore", "reset", "cleanup")
-	if s := run(ctx, t, guest, "ls", "/data", "/data/upper.ovl-reset"); strings.Contains(s, "old") {
-		t.Errorf("after the clean-up: %s", s)
-	}
-	if err := guest.Shutdown(ctx); err != nil {
-		t.Error(err)
-	}
-	// The kernel command line, at every boot from now on: once.
-	for i, want := range []string{"reset: /", "asks for what was done already"} {
-		guest = d.boot(ctx, t, "ovl-restore.reset=1")
-		if s := run(ctx, t, guest, "cat", "/vm/performed"); !strings.Contains(s, want) {
-			t.Errorf("boot %d with the command line: %s%s", i+1, s, run(ctx, t, guest, "cat", "/proc/cmdline"))
-		}
-		if err := guest.Shutdown(ctx); err != nil {
-			t.Error(err)
-		}
-	}
 }
 
-// The power goes at random moments of the cycle: used, requested, reset, cleaned
-// up. After each boot the device is as it was used, or reset. OVL_POWERCUTS says
-// how often.
-func TestDevicePowerCuts(t *testing.T) {
-	d := newDevice(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+func (b *deviceBoot) testPowerCuts(t *testing.T, cuts int) {
+	d := b.device(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
 	defer cancel()
-	cuts := 12
-	if os.Getenv("CI") != "" {
-		cuts = 50
-	}
-	if s := os.Getenv("OVL_POWERCUTS"); s != "" {
-		var err error
-		if cuts, err = strconv.Atoi(s); err != nil {
-			t.Fatal(err)
-		}
-	}
+	life := time.Second // what a boot and a life take, on the machine as it is now
 	seen := map[string]int{}
 	for n := range cuts {
-		where := d.cut(ctx, t, n)
+		began := time.Now()
+		where := d.cut(ctx, t, n, life)
 		for _, s := range where {
 			seen[s]++
+		}
+		if slices.Contains(where, "requested") {
+			life = time.Since(began)
 		}
 		if t.Failed() {
 			t.Fatalf("after %d power cuts", n)
 		}
 	}
-	guest := d.boot(ctx, t, "")
+	guest := d.mustThaw(ctx, t, "")
 	defer func() { _ = guest.Kill() }()
 	run(ctx, t, guest, "life.sh", "check")
 	t.Logf("%d power cuts: %v", cuts, seen)
-	if seen["reset"] == 0 || seen["requested"] == 0 {
+	if cuts >= 10 && (seen["reset"] == 0 || seen["requested"] == 0) {
 		t.Error("no reset was ever seen")
 	}
 }
 
 // cut boots the device, lets it live, and cuts its power: one time of two while
-// the reset is at work, and else at any time. It returns what the device said of
-// itself until then.
-func (d *device) cut(ctx context.Context, t *testing.T, n int) (states []string) {
+// the reset is at work, and else at any time, or when it has asked for a reset. It
+// returns what the device said of itself until then.
+func (d *device) cut(ctx context.Context, t *testing.T, n int, life time.Duration) (states []string) {
 	t.Helper()
-	config := d.config
-	limit := time.Minute
+	limit, after := time.Minute, time.Duration(0)
 	if n%2 == 1 {
-		config.Append = fmt.Sprintf("cut=%d", rand.IntN(200_000))
+		after = time.Duration(1+rand.IntN(200)) * time.Millisecond
 	} else if n%4 == 2 {
-		limit = time.Second + time.Duration(rand.Int64N(int64(4*time.Second)))
+		limit = time.Duration(rand.Int64N(int64(life)))
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	began := time.Now()
+	booting, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	guest, err := vm.Boot(ctx, config)
+	guest, err := d.thaw(booting, after, "")
 	if err != nil {
 		switch {
-		case config.Append != "" && errors.Is(err, vm.ErrDied):
+		case after > 0 && errors.Is(err, vm.ErrDied):
+			return []string{"cut in the reset"}
+		case limit < time.Minute && booting.Err() != nil:
 			return []string{"cut in the boot"}
-		case limit < time.Minute && ctx.Err() != nil:
-			return []string{"cut at any time, in the boot"}
 		}
 		t.Error(err)
 		return nil
 	}
-	defer func() {
-		if err := guest.Kill(); err != nil { // the power cut
+	powerOff := func() {
+		if err := guest.Kill(); err != nil {
 			t.Error(err)
 		}
-	}()
-	r, err := guest.Run(ctx, vm.Command{Args: []string{"life.sh", strconv.Itoa(n)}})
-	if err != nil && ctx.Err() == nil {
-		t.Error(err)
 	}
-	if err != nil {
-		states = append(states, "cut at any time")
+	defer powerOff()
+	cut := time.AfterFunc(limit-time.Since(began), powerOff)
+	defer cut.Stop()
+	r, err := guest.Run(ctx, vm.Command{Args: []string{"life.sh", strconv.Itoa(n)}})
+	switch {
+	case err != nil && limit < time.Minute && errors.Is(err, vm.ErrDied):
+		states = append(states, "cut while it was used")
+	case err != nil:
+		t.Error(err)
 	}
 	if r == nil {
 		return states

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -35,6 +36,10 @@ const kernelParameters = "panic=-1 oops=panic " +
 func (v *VM) arguments() []string {
 	c := &v.config
 	m := c.Kernel.machine
+	initramfs := v.path("initramfs")
+	if v.frozen != "" {
+		initramfs = filepath.Join(v.frozen, "initramfs")
+	}
 	args := append([]string{}, m.args...)
 	args = append(args,
 		"-accel", "tcg,thread=multi",
@@ -43,7 +48,7 @@ func (v *VM) arguments() []string {
 		"-nodefaults", "-no-user-config", "-display", "none",
 		"-no-reboot",
 		"-kernel", c.Kernel.Image,
-		"-initrd", v.path("initramfs"),
+		"-initrd", initramfs,
 		"-append", strings.TrimSpace("console="+m.console+" "+kernelParameters+" "+wire.Nonce+"="+v.nonce+" "+c.Append),
 		"-chardev", "socket,id=console,path="+v.path("console"),
 		"-serial", "chardev:console",
@@ -52,6 +57,9 @@ func (v *VM) arguments() []string {
 		"-mon", "chardev=monitor,mode=control",
 	)
 	args = append(args, m.agentPort()...)
+	if v.frozen != "" {
+		args = append(args, "-incoming", "exec:exec cat '"+filepath.Join(v.frozen, "frozen")+"'")
+	}
 	disks := c.Disks
 	if !c.NoScratch {
 		disks = append(disks[:len(disks):len(disks)], Disk{Path: v.path("scratch"), Serial: wire.ScratchSerial})

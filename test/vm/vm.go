@@ -44,6 +44,7 @@ type VM struct {
 	config  Config
 	nonce   string
 	dir     string
+	frozen  string // the directory of the guest that this one is thawed from
 	qemu    *qemu
 	console *console
 	agent   *agentConn
@@ -68,12 +69,10 @@ func Boot(ctx context.Context, config Config) (*VM, error) {
 }
 
 func bootOnce(ctx context.Context, config Config) (*VM, error) {
-	// Short: the path of a socket has room for 107 bytes.
-	dir, err := os.MkdirTemp("", "ovl-vm-")
+	v, err := newVM(config)
 	if err != nil {
-		return nil, fmt.Errorf("make the guest's directory: %w", err)
+		return nil, err
 	}
-	v := &VM{config: config, nonce: rand.Text(), dir: dir}
 	if err := v.boot(ctx); err != nil {
 		if emulationBroke(v.Console()) {
 			err = fmt.Errorf("%w: %w", errEmulation, err)
@@ -81,6 +80,15 @@ func bootOnce(ctx context.Context, config Config) (*VM, error) {
 		return nil, errors.Join(fmt.Errorf("boot Linux %s (%s): %w", config.Kernel.Release, config.Kernel.Variant, err), v.Kill())
 	}
 	return v, nil
+}
+
+func newVM(config Config) (*VM, error) {
+	// Short: the path of a socket has room for 107 bytes.
+	dir, err := os.MkdirTemp("", "ovl-vm-")
+	if err != nil {
+		return nil, fmt.Errorf("make the guest's directory: %w", err)
+	}
+	return &VM{config: config, nonce: rand.Text(), dir: dir}, nil
 }
 
 func (v *VM) boot(ctx context.Context) error {
@@ -98,6 +106,11 @@ func (v *VM) boot(ctx context.Context) error {
 	if err := v.start(ctx); err != nil {
 		return err
 	}
+	return v.await(ctx)
+}
+
+// await waits for the guest's hello.
+func (v *VM) await(ctx context.Context) error {
 	select {
 	case <-v.agent.ready:
 	case <-v.agent.done:
@@ -190,19 +203,24 @@ func (v *VM) Complaints() error { return complaints(v.console.String()) }
 // written to its disks is lost. To kill it twice does no harm.
 func (v *VM) Kill() error {
 	v.closeOnce.Do(func() {
-		if v.qemu != nil {
-			v.qemu.kill()
-		}
-		if v.agent != nil {
-			v.agent.close()
-			v.monitor.close()
-			v.console.wait(time.Second)
-		}
+		v.end()
 		if err := os.RemoveAll(v.dir); err != nil {
 			v.closeErr = fmt.Errorf("remove the guest's directory: %w", err)
 		}
 	})
 	return v.closeErr
+}
+
+// end ends QEMU, and the lines to it.
+func (v *VM) end() {
+	if v.qemu != nil {
+		v.qemu.kill()
+	}
+	if v.agent != nil {
+		v.agent.close()
+		v.monitor.close()
+		v.console.wait(time.Second)
+	}
 }
 
 // Monitor gives QEMU's monitor a command, such as "sendkey power 7000", and

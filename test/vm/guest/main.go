@@ -17,9 +17,12 @@ import (
 
 func main() {
 	var err error
-	if os.Getpid() == 1 {
+	switch {
+	case os.Getpid() == 1:
 		err = setUp()
-	} else {
+	case len(os.Args) == 3 && os.Args[1] == "stir":
+		err = stir(os.Args[2])
+	default:
 		err = agent()
 	}
 	if err != nil {

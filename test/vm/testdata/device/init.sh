@@ -5,21 +5,34 @@ mkdir -p /proc /sys
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
-modprobe -a virtio_pci virtio_blk squashfs overlay evdev 2>/dev/null
+modprobe -a squashfs ext4 overlay evdev 2>/dev/null
 mkdir -p /rofs /data /newroot
+
+# Up to here all boots are the same. The line says what is not: something random,
+# the time, when the power goes (in microseconds after the reset has begun), and
+# more words of the kernel's command line.
+cut=0
+cp /proc/cmdline /cmdline
+if grep -q 'device\.freeze' /proc/cmdline; then
+	echo "ovl-vm: freeze"
+	read -r random time cut arguments
+	echo "$arguments" >>/cmdline
+	/vm/guest stir "$random" || exit 1
+	date -s "@$time" >/dev/null
+fi
+
+modprobe -a virtio_pci virtio_blk
 until [ -b /dev/vdb ]; do usleep 10000; done
 mount -t squashfs -o ro /dev/vda /rofs || exit 1
 mount -t ext4 /dev/vdb /data || exit 1
 
-# A power cut while the reset is at work: "cut=MICROSECONDS" on the command line.
-cut=$(sed -n 's/.*\bcut=\([0-9]*\).*/\1/p' /proc/cmdline)
-if [ -n "$cut" ]; then
+if [ "$cut" -gt 0 ]; then
 	(usleep "$cut"; echo b >/proc/sysrq-trigger) &
 fi
-/usr/bin/ovl-restore reset perform --lower /rofs --upper /data/upper --work /data/work >/performed 2>&1 ||
+/usr/bin/ovl-restore reset perform --lower /rofs --upper /data/upper --work /data/work --command-line /cmdline >/performed 2>&1 ||
 	echo "perform failed" >>/performed
 cat /performed
-if [ -n "$cut" ]; then # all is done, and the cut is still to come
+if [ "$cut" -gt 0 ]; then # all is done, and the cut is still to come
 	wait
 fi
 
@@ -27,9 +40,8 @@ mkdir -p /data/upper /data/work
 mount -t overlay -o lowerdir=/rofs,upperdir=/data/upper,workdir=/data/work overlay /newroot || exit 1
 mount -t tmpfs -o mode=0755 tmpfs /newroot/vm
 mkdir /newroot/vm/image
-cp /vm/guest /vm/config.json /performed /newroot/vm/
-mount -t tmpfs tmpfs /newroot/lib/modules
-cp -r /lib/modules/. /newroot/lib/modules/
+cp /vm/guest /performed /newroot/vm/
+sed 's/"Modules":[[][^]]*]/"Modules":[]/' /vm/config.json >/newroot/vm/config.json # they are loaded
 mount --move /rofs /newroot/vm/image
 mount --move /data /newroot/data
 umount /dev /sys /proc
