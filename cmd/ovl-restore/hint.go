@@ -136,7 +136,7 @@ func hint(err error) string {
 		return "name a command that prints it: [image] command in /etc/ovl-restore/ovl-restore.toml"
 	case errors.Is(err, journal.ErrLocked):
 		return "try again, or use --wait"
-	case errors.Is(err, errNoResetOverlay), errors.Is(err, errResetRoot), errors.As(err, new(*keptNowError)),
+	case errors.Is(err, errNoResetOverlay), errors.Is(err, errResetRoot),
 		errors.As(err, new(*reset.IncompleteError)), errors.As(err, new(*reset.MountPointError)),
 		errors.As(err, new(*reset.ForeignError)), errors.As(err, new(*reset.DecidedError)), errors.As(err, new(*reset.StoreError)):
 		return hintReset(err)
@@ -158,8 +158,6 @@ func hintReset(err error) string {
 		return "write it as [[overlay]] into ovl-restore.toml, or give --upper, --work and --lower"
 	case errors.Is(err, errResetRoot):
 		return "ovl-restore reset request --reboot"
-	case errors.As(err, new(*keptNowError)):
-		return "--keep-none drops them, too, and keeps a backup"
 	case errors.As(err, new(*reset.IncompleteError)):
 		return "write all of them as [[overlay]] into ovl-restore.toml, and mount their file systems before"
 	case errors.As(err, new(*reset.MountPointError)):

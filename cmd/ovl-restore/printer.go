@@ -40,6 +40,7 @@ type printer struct {
 	json     bool
 	quiet    bool
 	nul      bool
+	keepList bool            // what is kept is on the keep list
 	explain  map[string]bool // details and advice that were printed
 	progress *progress       // nil where none is wanted
 }
@@ -189,6 +190,8 @@ func (p *printer) result(r overlay.Result, test bool) bool {
 		p.failure(r.Path, r.Err)
 	case p.quiet, r.Status == overlay.StatusSkipped:
 		return false
+	case p.keepList && r.Action == overlay.ActKeep:
+		p.line("kept " + quotePath(r.Path))
 	default:
 		p.line(sentence(r, test))
 	}

@@ -49,12 +49,14 @@ Directories that it needs are made as the image has them. Backups of ovl-restore
 are not kept.
 
 With --now, an overlay that is not the root is reset on the running system: as by
-ovl-restore --recursive --discard MNT MNT. What is dropped is kept as a backup.`
+ovl-restore --recursive --discard MNT MNT, but for what is on the keep list. What
+is dropped is kept as a backup.`
 
 func newReset(out *printer) *cobra.Command {
-	var now, keepNone, asJSON bool
+	var now bool
+	var f requestFlags
 	cmd := &cobra.Command{
-		Use:   "reset --now MNT",
+		Use:   "reset --now [flags] MNT",
 		Short: "Return overlays to the state of their image: a factory reset",
 		Long:  resetHelp,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -65,15 +67,14 @@ func newReset(out *printer) *cobra.Command {
 		},
 		ValidArgsFunction: completeMounts,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			out.json = asJSON
-			return printed(out, runResetNow(cmd.Context(), out, args[0], keepNone, asJSON))
+			out.json = f.json
+			return printed(out, runResetNow(cmd.Context(), out, args[0], &f))
 		},
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.BoolVar(&now, "now", false, "on the running system: MNT must not be the root")
-	flags.BoolVar(&keepNone, "keep-none", false, "although something is on the keep list: nothing can be kept in this way")
-	flags.BoolVar(&asJSON, "json", false, "print one JSON object a line")
+	f.registerKeep(cmd)
 	cmd.AddCommand(newResetRequest(out), newResetStatus(out), newResetCancel(out), newResetPerform(out), newResetCleanup(out))
 	return cmd
 }
@@ -81,14 +82,7 @@ func newReset(out *printer) *cobra.Command {
 // errResetRoot: the root cannot be emptied under the running system.
 var errResetRoot = errors.New("this is the root, which the running system needs")
 
-// keptNowError: what is on the keep list would not be kept.
-type keptNowError struct{ entries int64 }
-
-func (e *keptNowError) Error() string {
-	return fmt.Sprintf("%d entries are on the keep list, and on the running system nothing can be kept", e.entries)
-}
-
-func runResetNow(ctx context.Context, out *printer, mnt string, keepNone, asJSON bool) error {
+func runResetNow(ctx context.Context, out *printer, mnt string, r *requestFlags) error {
 	m, err := overlay.Find(mnt)
 	if err != nil {
 		return wrongMount(err)
@@ -100,7 +94,7 @@ func runResetNow(ctx context.Context, out *printer, mnt string, keepNone, asJSON
 	if err != nil {
 		return err
 	}
-	keep, err := keepList(func() ([]string, error) { return reset.KeepFiles("/") }, c, nil, keepNone)
+	keep, err := keepList(func() ([]string, error) { return reset.KeepFiles("/") }, c, r.keep, r.keepNone)
 	if err != nil {
 		return err
 	}
@@ -109,16 +103,11 @@ func runResetNow(ctx context.Context, out *printer, mnt string, keepNone, asJSON
 		return err
 	}
 	defer func() { _ = place.Close() }()
-	if len(keep) > 0 {
-		s, err := place.Survey(ctx, &reset.Order{Keep: keep})
-		if err != nil {
-			return err
-		}
-		if s.Keeps.Entries > 0 {
-			return &keptNowError{s.Keeps.Entries}
-		}
+	f := restoreFlags{method: string(overlay.MethodAuto), recursive: true, discard: true, dryRun: r.dryRun, json: r.json}
+	if f.spare, _, err = place.Kept(keep); err != nil {
+		return fmt.Errorf("look for what is kept: %w", err)
 	}
-	f := restoreFlags{method: string(overlay.MethodAuto), recursive: true, discard: true, json: asJSON}
+	out.keepList = true
 	return runRestore(ctx, out, f, []string{m.Point, m.Point}, nil)
 }
 
@@ -158,17 +147,23 @@ See ovl-restore reset --help.`,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringArrayVar(&f.keep, "keep", nil, "also keep what matches `PATTERN`; may be repeated")
-	flags.BoolVar(&f.keepNone, "keep-none", false, "keep nothing, whatever the keep lists say")
+	f.registerKeep(cmd)
 	flags.BoolVar(&f.wipe, "wipe", false, "overwrite the old files before they are removed, where that means something")
 	flags.BoolVarP(&f.yes, "yes", "y", false, "do not ask")
 	flags.BoolVar(&f.reboot, "reboot", false, "reboot at once")
-	flags.BoolVarP(&f.dryRun, "dry-run", "n", false, "change nothing, say what would be kept and what would go")
-	flags.BoolVar(&f.json, "json", false, "print one JSON object a line")
 	flags.StringVar(&f.by, "by", "command", "who asks, for reset status")
 	f.register(cmd)
-	cmd.MarkFlagsMutuallyExclusive("keep", "keep-none")
 	return cmd
+}
+
+// registerKeep adds the flags that a request and reset --now have in common.
+func (f *requestFlags) registerKeep(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringArrayVar(&f.keep, "keep", nil, "also keep what matches `PATTERN`; may be repeated")
+	flags.BoolVar(&f.keepNone, "keep-none", false, "keep nothing, whatever the keep lists say")
+	flags.BoolVarP(&f.dryRun, "dry-run", "n", false, "change nothing, say what would be kept and what would go")
+	flags.BoolVar(&f.json, "json", false, "print one JSON object a line")
+	cmd.MarkFlagsMutuallyExclusive("keep", "keep-none")
 }
 
 func runResetRequest(ctx context.Context, out *printer, f *requestFlags, args []string, stdin io.Reader) error {
@@ -230,9 +225,6 @@ func tellSurvey(ctx context.Context, out *printer, places []*reset.Place, order 
 			line += ", and backups of " + sizeWord(s.Backups.Bytes)
 		}
 		out.line(line)
-		for _, skipped := range s.Skipped {
-			out.line("  cannot be kept: " + skipped)
-		}
 		if order.Wipe && !means {
 			out.line("  --wipe means nothing here: " + why)
 		} else if order.Wipe && why != "" {

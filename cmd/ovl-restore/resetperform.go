@@ -94,9 +94,6 @@ func runResetPerform(ctx context.Context, out *printer, l *layerFlags, root, cmd
 	for _, ignored := range done.Ignored {
 		out.note("ignored: " + ignored.Error())
 	}
-	for _, skipped := range done.Skipped {
-		out.note(skipped)
-	}
 	if err != nil {
 		return err
 	}

@@ -42,6 +42,7 @@ func runRestore(ctx context.Context, out *printer, f restoreFlags, args []string
 		Method:      method,
 		Recursive:   f.recursive,
 		Discard:     f.discard,
+		Spare:       f.spare,
 		DryRun:      f.dryRun || f.test,
 		Force:       f.force,
 		SkipVisible: f.pkg != "",

@@ -70,6 +70,8 @@ type restoreFlags struct {
 	json      bool
 	quiet     bool
 	verbose   bool
+
+	spare func(rel string) bool // what is kept although discard is set
 }
 
 func newRoot(out *printer) *cobra.Command {

@@ -69,8 +69,11 @@ type RestoreOptions struct {
 	Method    Method
 	Recursive bool // restore every deviation below a directory
 	Discard   bool // also drop real upper entries; needs Keeper
-	DryRun    bool // change nothing, say what would be done
-	Force     bool // go ahead in spite of a ConflictError
+	// Spare, if not nil, says of an entry of the upper, by its path in there, that it
+	// is kept although Discard is set; of a directory, that something in it may be.
+	Spare  func(rel string) bool
+	DryRun bool // change nothing, say what would be done
+	Force  bool // go ahead in spite of a ConflictError
 	// KeepWhiteouts tells the keeper of each whiteout before it goes, so that it
 	// can be put back; then no whiteout is removed without reaching the upper.
 	KeepWhiteouts bool

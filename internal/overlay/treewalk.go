@@ -88,7 +88,7 @@ func (t *treeWalk) look(d *openNode) error {
 				return nil
 			}
 		}
-		if opaque == "y" {
+		if opaque == "y" && len(n.image) > 0 { // one that is spared may have nothing to merge with
 			n.self, n.hasSelf, n.covered = record{kind: Opaque}, true, true
 			if t.opts.Method == MethodIoctl { // which cannot
 				return nil
@@ -133,10 +133,11 @@ func (t *treeWalk) entry(d *openNode, e *dirent) error {
 		rec.image = 0
 	case white:
 		rec.kind = Deleted
-	case e.typ == unix.DT_DIR && rec.image == unix.DT_DIR:
-		return d.child(e)
 	default:
 		rec.kind = Modified
+	}
+	if e.typ == unix.DT_DIR && (rec.image == unix.DT_DIR || t.spares(joinRel(d.rel, string(e.name)))) {
+		return d.child(e)
 	}
 	if low.Nlink > 1 {
 		rec.fields = 1
@@ -171,7 +172,7 @@ func (t *treeWalk) planFor(n *node, rec *record) {
 	isReal := rec.kind == Added || rec.kind == Modified || rec.kind == Redirected
 	switch {
 	case err != nil:
-	case isReal && !t.opts.Discard:
+	case isReal && (!t.opts.Discard || t.spares(t.walk.pathOf(n, rec))):
 		t.keep(path[:cut], path[cut+1:])
 		return
 	default:
@@ -197,6 +198,8 @@ func (t *treeWalk) planFor(n *node, rec *record) {
 	j.orphan = j.low == nil
 	t.planRecord(j, rec.kind)
 }
+
+func (t *treeWalk) spares(rel string) bool { return t.opts.Spare != nil && t.opts.Spare(rel) }
 
 func (t *treeWalk) interrupted() error {
 	if t.ctx.Err() != nil {

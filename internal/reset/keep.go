@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,9 +15,8 @@ import (
 // A keeper goes through an upper and calls take for each entry that is kept: a
 // directory before what is in it. Whiteouts are never kept.
 type keeper struct {
-	upper   int
-	take    func(k kept) error
-	skipped func(rel, why string)
+	upper int
+	take  func(k kept) error
 }
 
 // kept is an entry of the upper that is on the keep list.
@@ -25,6 +25,9 @@ type kept struct {
 	dir  int    // the directory that it is in, in the upper
 	name string
 	stat unix.Stat_t
+	// content is where the lowers have a metacopy's content, if it would not be
+	// found there any more: a directory above was renamed, and the new one is not.
+	content string
 }
 
 func (e *kept) isDir() bool { return e.stat.Mode&unix.S_IFMT == unix.S_IFDIR }
@@ -33,7 +36,7 @@ func (e *kept) isDir() bool { return e.stat.Mode&unix.S_IFMT == unix.S_IFDIR }
 type keepDir struct {
 	rel   string
 	left  matcher // nil where all of it is kept
-	moved bool    // it, or one above it, was renamed: it bears a redirect
+	lower string  // what the lowers have at the same place: something else than rel below a renamed directory
 }
 
 func (k *keeper) run(m matcher) error {
@@ -41,7 +44,7 @@ func (k *keeper) run(m matcher) error {
 		return nil
 	}
 	// Paths, not descriptors: the depth is not limited by their number.
-	todo := []keepDir{{rel: ".", left: m}}
+	todo := []keepDir{{rel: ".", left: m, lower: "."}}
 	for len(todo) > 0 {
 		at := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
@@ -90,7 +93,7 @@ func (k *keeper) look(at keepDir) (below []keepDir, err error) {
 }
 
 func (k *keeper) entry(fd int, at keepDir, name string) (*keepDir, error) {
-	next := keepDir{rel: path.Join(at.rel, name), moved: at.moved}
+	next := keepDir{rel: path.Join(at.rel, name)}
 	matched := at.left == nil
 	if !matched {
 		matched, next.left = at.left.step(name)
@@ -110,9 +113,15 @@ func (k *keeper) entry(fd int, at keepDir, name string) (*keepDir, error) {
 	if err != nil || marks.whiteout {
 		return nil, err
 	}
-	if marks.metacopy && at.moved {
-		k.skipped(e.rel, "its content is the image's, and a directory above it was renamed")
-		return nil, nil
+	next.lower = path.Join(at.lower, name)
+	switch {
+	case strings.HasPrefix(marks.redirect, "/"):
+		next.lower = strings.TrimPrefix(marks.redirect, "/")
+	case marks.redirect != "":
+		next.lower = path.Join(at.lower, marks.redirect)
+	}
+	if marks.metacopy && at.lower != at.rel {
+		e.content = next.lower
 	}
 	if matched {
 		if err := k.take(e); err != nil {
@@ -123,14 +132,14 @@ func (k *keeper) entry(fd int, at keepDir, name string) (*keepDir, error) {
 	if !e.isDir() {
 		return nil, nil
 	}
-	next.moved = at.moved || marks.redirect
 	return &next, nil
 }
 
 // marks are what overlayfs has noted at an entry.
 type marks struct {
-	whiteout, metacopy, redirect bool
-	origin                       string // the attribute's name; "" for none
+	whiteout, metacopy bool
+	redirect           string // "" for none
+	origin             string // the attribute's name; "" for none
 }
 
 func (e *kept) marks() (m marks, err error) {
@@ -160,7 +169,11 @@ func (e *kept) marks() (m marks, err error) {
 		case "trusted.overlay.metacopy", "user.overlay.metacopy":
 			m.metacopy = true
 		case "trusted.overlay.redirect", "user.overlay.redirect":
-			m.redirect = true
+			value, err := growing(func(b []byte) (int, error) { return unix.Fgetxattr(fd, s, b) })
+			if err != nil {
+				return m, err
+			}
+			m.redirect = string(value)
 		case "trusted.overlay.origin", "user.overlay.origin":
 			m.origin = s
 		}

@@ -3,6 +3,7 @@
 package reset
 
 import (
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -242,5 +243,58 @@ func TestKeepFiles(t *testing.T) {
 	d.write(d.Lower, "usr/lib/ovl-restore/keep.d/60-f.conf", "relative\n")
 	if _, err := KeepFilesBelow([]Overlay{d.overlay()}); err == nil {
 		t.Error("no error for a bad pattern")
+	}
+}
+
+// A metacopy below a renamed directory has its content in the image, at another
+// place. It is kept with it.
+func TestKeepMetacopyBelowRedirect(t *testing.T) {
+	if !namespace.Privileged() {
+		t.Skip("the kernel allows this only with trusted.* xattrs: runs as root")
+	}
+	const options = "redirect_dir=on,metacopy=on"
+	d := newDevice(t)
+	d.write(d.Lower, "srv/www/deep/page", "the image's page\n")
+	d.write(d.Lower, "srv/www/deep/empty", "")
+	d.Mount(t, options)
+	d.check(os.Rename(filepath.Join(d.Merged, "srv/www"), filepath.Join(d.Merged, "srv/site")))
+	d.check(os.Rename(filepath.Join(d.Merged, "srv/site/deep"), filepath.Join(d.Merged, "srv/site/far")))
+	page := filepath.Join(d.Merged, "srv/site/far/page")
+	d.check(os.Chmod(page, 0o600))
+	d.check(os.Chtimes(page, time.Unix(1e9, 0), time.Unix(1e9, 7)))
+	d.check(os.Link(page, filepath.Join(d.Merged, "srv/site/far/link")))
+	d.check(os.Chmod(filepath.Join(d.Merged, "srv/site/far/empty"), 0o640))
+	used := tree(t, d.Merged)
+	d.Unmount(t)
+	if _, err := unix.Getxattr(filepath.Join(d.Upper, "srv/site/far/page"), "trusted.overlay.metacopy", nil); err != nil {
+		t.Fatalf("no metacopy: %v", err)
+	}
+
+	d.request(&Order{Keep: []string{"/srv/site/far"}})
+	// Without the lowers nothing is done, and that is told.
+	without, err := Open(Overlay{Upper: d.Upper, Work: d.Work})
+	d.check(err)
+	defer func() { _ = without.Close() }()
+	if _, err := Perform([]*Place{without}, PerformOptions{}); !errors.Is(err, errNoContent) {
+		t.Errorf("without lowers: %v", err)
+	}
+	if d.look().State != Requested {
+		t.Errorf("without lowers: %+v", d.look())
+	}
+	d.perform()
+	d.Mount(t, options)
+	defer d.Unmount(t)
+	got := tree(t, d.Merged)
+	for _, name := range []string{"srv/site/far", "srv/site/far/page", "srv/site/far/link", "srv/site/far/empty"} {
+		if got[name] != used[name] {
+			t.Errorf("%s: %s, want %s", name, got[name], used[name])
+		}
+	}
+	if got["srv/www/deep/page"] == "" {
+		t.Error("what was renamed is not there again")
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Join(d.Upper, "srv/site/far/page"), &st); err != nil || st.Nlink != 2 {
+		t.Errorf("%d links, %v", st.Nlink, err)
 	}
 }

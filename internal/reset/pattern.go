@@ -121,6 +121,18 @@ func (m matcher) step(name string) (matched bool, next matcher) {
 	return false, next
 }
 
+// matches says whether a path, or a directory that it is in, is matched.
+func (m matcher) matches(rel string) bool {
+	for name := range strings.SplitSeq(rel, "/") {
+		matched, next := m.step(name)
+		if matched {
+			return true
+		}
+		m = next
+	}
+	return false
+}
+
 // literals returns the names that can match, where these are known without
 // reading the directory.
 func (m matcher) literals() (names []string, ok bool) {

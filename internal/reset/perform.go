@@ -29,7 +29,6 @@ type Outcome struct {
 	Kept    int      // entries that were kept
 	Resumed bool     // one of them had been interrupted
 	Ignored []error  // what lay where a request would, and is none
-	Skipped []string // entries of the keep list that could not be kept, and why
 	Again   bool     // the command line asks again for what was done: not repeated
 }
 
@@ -107,12 +106,9 @@ func (s *standing) perform(out *Outcome, opts PerformOptions) error {
 // decide stages all overlays, and decides. Until it returns nothing has changed.
 func (s *standing) decide(out *Outcome, opts PerformOptions) error {
 	for _, p := range s.members {
-		skipped := func(rel, why string) {
-			out.Skipped = append(out.Skipped, fmt.Sprintf("%q is not kept: %s", rel, why))
-		}
-		kept, err := p.stage(s.Order, skipped)
+		kept, err := p.stage(s.Order)
 		if errors.Is(err, unix.ENOSPC) && p.release() {
-			kept, err = p.stage(s.Order, skipped)
+			kept, err = p.stage(s.Order)
 		}
 		if err != nil {
 			return fmt.Errorf("prepare the reset of the overlay on %q, which is unchanged: %w", p.Mount, err)

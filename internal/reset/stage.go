@@ -19,13 +19,13 @@ import (
 // stager builds what will take an overlay's upper and work directory's places.
 type stager struct {
 	*Place
-	order   *Order
-	upper   *os.File  // the old one; nil where it is missing
-	fresh   *os.File  // the new one
-	made    []madeDir // directories in it, parents first
-	lowers  []int
-	kept    int
-	skipped func(rel, why string)
+	order  *Order
+	upper  *os.File  // the old one; nil where it is missing
+	fresh  *os.File  // the new one
+	made   []madeDir // directories in it, parents first
+	lowers []int
+	kept   int
+	copied map[uint64]string // what had to be copied and has more names, by its inode
 }
 
 // madeDir is a directory of the new upper.
@@ -36,8 +36,8 @@ type madeDir struct {
 
 // stage builds new/ for one overlay, durably. The upper is only read, but for
 // the number of links of what is kept.
-func (p *Place) stage(order *Order, skipped func(rel, why string)) (kept int, err error) {
-	s := &stager{Place: p, order: order, skipped: skipped}
+func (p *Place) stage(order *Order) (kept int, err error) {
+	s := &stager{Place: p, order: order}
 	defer s.close()
 	dir := int(p.dir.Fd())
 	if err := mkdirAt(dir, dirOld); err != nil && !errors.Is(err, unix.EEXIST) {
@@ -125,7 +125,7 @@ func (s *stager) build() error {
 		return fmt.Errorf("make a new upper: %w", err)
 	}
 	if s.upper != nil {
-		k := keeper{upper: int(s.upper.Fd()), take: s.keep, skipped: s.skipped}
+		k := keeper{upper: int(s.upper.Fd()), take: s.keep}
 		if err := k.run(newMatcher(s.order.Keep, s.Mount)); err != nil {
 			return err
 		}
@@ -218,10 +218,12 @@ func (s *stager) keep(e kept) error {
 	if e.isDir() {
 		return s.keepDir(e, dir)
 	}
-	err = unix.Linkat(e.dir, e.name, dir, e.name, 0)
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EMLINK) || errors.Is(err, unix.EOPNOTSUPP) {
-		// Immutable, too many links already, or no hard links here.
-		err = copyFile(&e, dir)
+	if e.content == "" {
+		err = unix.Linkat(e.dir, e.name, dir, e.name, 0)
+	}
+	if e.content != "" || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EMLINK) || errors.Is(err, unix.EOPNOTSUPP) {
+		// Or immutable, too many links already, or no hard links here.
+		err = s.copyFile(&e, dir)
 	}
 	if err != nil {
 		return fmt.Errorf("keep %q: %w", e.rel, err)

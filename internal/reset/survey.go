@@ -24,10 +24,9 @@ func (a *Amount) add(st *unix.Stat_t) {
 
 // Survey is what a reset of one overlay would do.
 type Survey struct {
-	Keeps   Amount   // what is on the keep list
-	Goes    Amount   // the rest of the upper
-	Backups Amount   // the store, which goes, too
-	Skipped []string // what is on the keep list and cannot be kept, and why
+	Keeps   Amount // what is on the keep list
+	Goes    Amount // the rest of the upper
+	Backups Amount // the store, which goes, too
 }
 
 // Survey counts what a reset by this order would keep, and what would go.
@@ -41,11 +40,7 @@ func (p *Place) Survey(ctx context.Context, order *Order) (s Survey, err error) 
 		return s, err
 	}
 	defer func() { _ = upper.Close() }()
-	k := keeper{
-		upper:   int(upper.Fd()),
-		take:    func(e kept) error { s.Keeps.add(&e.stat); return nil },
-		skipped: func(rel, why string) { s.Skipped = append(s.Skipped, rel+": "+why) },
-	}
+	k := keeper{upper: int(upper.Fd()), take: func(e kept) error { s.Keeps.add(&e.stat); return nil }}
 	if err := k.run(newMatcher(order.Keep, p.Mount)); err != nil {
 		return s, err
 	}
@@ -61,6 +56,29 @@ func (p *Place) Survey(ctx context.Context, order *Order) (s Survey, err error) 
 	s.Backups.Entries += elsewhere.Entries
 	s.Backups.Bytes += elsewhere.Bytes
 	return s, err
+}
+
+// Kept returns what says of an entry of the upper whether it is on the keep list,
+// or something in it is; and how many entries there are on it.
+func (p *Place) Kept(keep []string) (is func(rel string) bool, entries int, err error) {
+	upper, err := openDirAt(p.fd(), p.name)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer func() { _ = upper.Close() }()
+	m, has := newMatcher(keep, p.Mount), map[string]bool{}
+	k := keeper{
+		upper: int(upper.Fd()),
+		take: func(e kept) error {
+			entries++
+			for rel := e.rel; rel != "." && !has[rel]; rel = path.Dir(rel) {
+				has[rel] = true
+			}
+			return nil
+		},
+	}
+	// What is made from now on, and is on the list, is kept, too.
+	return func(rel string) bool { return has[rel] || m.matches(rel) }, entries, k.run(m)
 }
 
 // measure counts what is below a directory, without the directory itself. What
