@@ -46,6 +46,7 @@ Findings:
   wrong-namespace          a mark in trusted.* that should be in user.*, or the reverse
   newer-kernel             a whiteout that this kernel takes for an empty file
   lower-changed            the upper was made on another lower       (a notice where that does no harm)
+  work-not-found           the work directory could not be looked at (a notice)
   work-elsewhere           work and upper on different file systems  (not mounted)
   work-in-upper            the work directory is in the upper        (not mounted)
   volatile-left            a mount with volatile left its mark       (not mounted)

@@ -44,6 +44,8 @@ func hintFinding(f overlay.Finding, mounted bool) string {
 		return "name a work directory beside the upper, not in it"
 	case overlay.VolatileLeft:
 		return "after a clean unmount, remove that directory; after a crash, begin with a new upper"
+	case overlay.WorkNotFound:
+		return offline
 	}
 	return ""
 }

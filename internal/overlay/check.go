@@ -35,9 +35,8 @@ func (o *Overlay) Check(ctx context.Context, opts CheckOptions) ([]Finding, erro
 	c.follow = !c.config.UserXattr && c.config.followsRedirects()
 	c.metacopy = !c.config.UserXattr && layers.metacopy
 	layers.redirect = c.follow
-	if work, err := o.work(); err == nil {
-		c.work = work
-		defer func() { _ = work.root.Close() }()
+	if c.work, err = o.work(); err == nil {
+		defer func() { _ = c.work.root.Close() }()
 	}
 	return c.run(ctx)
 }
@@ -73,8 +72,12 @@ func (c *checker) run(ctx context.Context) ([]Finding, error) {
 		err = c.doubledOrigins(ctx)
 	}
 	c.lowerChanged()
-	if c.work != nil {
+	switch {
+	case c.work != nil:
 		err = errors.Join(err, c.checkWork())
+	case c.mounted:
+		c.foundInWork(WorkNotFound, ".", "the work directory was not found, and not looked at")
+		c.findings[len(c.findings)-1].Severity = Notice
 	}
 	sortBy(c.findings, func(i, j int) bool {
 		a, b := &c.findings[i], &c.findings[j]

@@ -36,10 +36,24 @@ func makeImage(t *testing.T, tree, uuid string) (image string) {
 	return image
 }
 
+// makeSquashfs makes a squashfs image of a directory.
+func makeSquashfs(t *testing.T, tree string) (image string) {
+	t.Helper()
+	image = filepath.Join(t.TempDir(), "squashfs")
+	if out, err := exec.Command("mksquashfs", tree, image, "-quiet", "-no-progress").CombinedOutput(); err != nil {
+		t.Fatalf("mksquashfs: %v\n%s", err, out)
+	}
+	return image
+}
+
 // mountImage mounts an image for the rest of the test, or until it is unmounted.
 func mountImage(t *testing.T, image, dir string) {
 	t.Helper()
 	loop := attachLoop(t, image)
+	if strings.HasSuffix(image, "/squashfs") {
+		namespace.Mount(t, loop, dir, "squashfs", unix.MS_RDONLY, "")
+		return
+	}
 	namespace.Mount(t, loop, dir, "ext4", 0, "")
 }
 
@@ -161,6 +175,37 @@ func TestCheckLowerChangedUnderAnIndex(t *testing.T) {
 	if !errors.Is(err, unix.ESTALE) {
 		t.Errorf("mount it: %v, want ESTALE", err)
 	}
+}
+
+// In a squashfs the kernel does not look for origins, as long as no feature needs
+// it to: an update is no finding then, though the next image has its files under
+// other inodes.
+func TestCheckLowerChangedOnSquashfs(t *testing.T) {
+	needTrusted(t)
+	s := newDeviceStage(t, makeSquashfs(t, imageTree(t)))
+	s.mount()
+	s.write("etc/a", "changed")
+	s.remove("etc/sub/c")
+	wantFound(t, s.check())
+	s.replaceImage(makeSquashfs(t, imageTree(t, "aa/b/c", "bin/new")))
+	buf := make([]byte, 256)
+	n, err := unix.Lgetxattr(s.inUpper("etc"), s.xattr("origin"), buf)
+	s.must(err)
+	if handle := handleAt(unix.AT_FDCWD, s.inLower("etc")); handle == "" || handle == originKey(buf[:n]) {
+		t.Fatalf("the images do not differ in what origins name: %q", handle)
+	}
+	wantFound(t, s.checkUnmounted())
+	s.mount()
+	wantFound(t, s.check())
+	s.Unmount(t)
+
+	// With redirects it does look.
+	s.mount("redirect_dir=on")
+	wantFound(t, s.check(), found{LowerChanged, Notice, InUpper, "."})
+	s.must(os.Rename(s.merged("same"), s.merged("renamed")))
+	wantFound(t, s.check(), inUpper(LowerChanged, "."))
+	s.Unmount(t)
+	wantFound(t, s.checkUnmounted(), inUpper(LowerChanged, "."))
 }
 
 // Without its impure mark a directory lists other inode numbers than its files

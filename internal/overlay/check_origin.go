@@ -15,6 +15,7 @@ import (
 // there, while a file may have been moved over another one.
 type evidence struct {
 	same, changed int
+	unheeded      int    // changed, on a lower where the kernel does not look for origins
 	elsewhere     int    // of the changed: on another file system, as the UUIDs say
 	example       string // of a changed one
 	depends       bool   // something of the upper needs the lower that it was made on
@@ -23,10 +24,11 @@ type evidence struct {
 func (v *evidence) add(w evidence) {
 	v.same += w.same
 	v.elsewhere += w.elsewhere
-	if v.changed == 0 {
+	if v.example == "" {
 		v.example = w.example
 	}
 	v.changed += w.changed
+	v.unheeded += w.unheeded
 	v.depends = v.depends || w.depends
 }
 
@@ -48,7 +50,7 @@ func (c *checker) rootOrigin() error {
 	if err != nil {
 		return err
 	}
-	c.evidence.weigh(c.cameFrom(value, place{0, "."}), ".")
+	c.weigh(&c.evidence, c.cameFrom(value, place{0, "."}), 0, ".")
 	c.evidence.depends = c.evidence.changed > 0 // with an index, the kernel refuses to mount it
 	return nil
 }
@@ -63,7 +65,7 @@ func (e *checkedEntry) dirOrigin(low place) error {
 	if err != nil {
 		return err
 	}
-	e.evidence.weigh(e.cameFrom(value, low), e.path())
+	e.weigh(&e.evidence, e.cameFrom(value, low), low.layer, e.path())
 	return nil
 }
 
@@ -98,7 +100,9 @@ func (c *checker) cameFrom(origin []byte, low place) source {
 	return otherSource
 }
 
-func (v *evidence) weigh(s source, rel string) {
+// weigh adds to the evidence what an entry that is merged with one of a lower
+// says.
+func (c *checker) weigh(v *evidence, s source, lower int, rel string) {
 	switch s {
 	case unknownSource:
 		return
@@ -109,10 +113,14 @@ func (v *evidence) weigh(s source, rel string) {
 		v.elsewhere++
 	case otherSource:
 	}
-	if v.changed == 0 {
+	if v.example == "" {
 		v.example = rel
 	}
-	v.changed++
+	if c.config.followsOrigins(c.layers.lowers[lower]) {
+		v.changed++
+	} else {
+		v.unheeded++
+	}
 }
 
 // handleOf is the file handle of a lower entry, as an origin has it; "" where the
@@ -154,6 +162,10 @@ func uuidOf(l *Layer) (uuid [16]byte) {
 // lowerChanged makes one finding of the evidence.
 func (c *checker) lowerChanged() {
 	ev := c.evidence
+	depends := ev.depends || len(c.origins) > 0 || c.config.Index || c.config.NFSExport
+	if depends {
+		ev.changed += ev.unheeded
+	}
 	if ev.changed == 0 {
 		return
 	}
@@ -164,7 +176,7 @@ func (c *checker) lowerChanged() {
 	}
 	f.Severity = Notice
 	f.Effect = "inode numbers of copied-up files change; else none, as the overlay is used"
-	if ev.depends || len(c.origins) > 0 || c.config.Index || c.config.NFSExport {
+	if depends {
 		f.Severity = Problem
 		f.Effect = "redirects, metacopies or the index may lead to the wrong entries of the image"
 	}

@@ -333,6 +333,16 @@ func TestCheckWork(t *testing.T) {
 	wantFound(t, s.check(), found{WorkLeftover, Problem, InWork, "work/#1f"})
 }
 
+// A work directory that is out of sight is no fault, but was not looked at.
+func TestCheckWorkIsNotFound(t *testing.T) {
+	s := newCheckStage(t)
+	s.mount()
+	s.live()
+	wantFound(t, s.check())
+	s.must(os.Rename(s.Work, s.Work+".elsewhere"))
+	wantFound(t, s.check(), found{WorkNotFound, Notice, InWork, "."})
+}
+
 func TestCheckVolatile(t *testing.T) {
 	s := newCheckStage(t)
 	s.mount("volatile")

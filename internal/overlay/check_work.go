@@ -63,8 +63,8 @@ func (c *checker) checkWork() error {
 	return c.leftovers()
 }
 
-func (c *checker) foundInWork(code Code, path, what string, args ...any) {
-	f := newFinding(code, path, what, args...)
+func (c *checker) foundInWork(code Code, path, what string) {
+	f := newFinding(code, path, "%s", what)
 	f.In = InWork
 	c.found(f)
 }

@@ -247,13 +247,6 @@ func (d *openNode) finishSelf(self ownState) error {
 	if err != nil {
 		return err
 	}
-	if d.opts.Sizes {
-		var st unix.Stat_t
-		if err := unix.Fstat(d.dir.upper, &st); err != nil {
-			return err
-		}
-		x.size, x.blocks = st.Size, st.Blocks*512
-	}
 	n.hasSelf, n.self, n.selfExtra = true, rec, x
 	return nil
 }

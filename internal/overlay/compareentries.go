@@ -103,6 +103,13 @@ func (d *openNode) entry(e *dirent) error {
 	if err := d.knowType(e); err != nil {
 		return err
 	}
+	if d.opts.Room != nil {
+		var st unix.Stat_t
+		if err := statName(d.dir.upper, e.name, &st); err != nil {
+			return err
+		}
+		d.opts.Room.add(&st)
+	}
 	if e.typ == unix.DT_DIR {
 		return d.child(e)
 	}
@@ -181,26 +188,15 @@ func (d *openNode) whiteout(e *dirent) error {
 			rec.image = rec.typ
 		}
 	}
-	return d.keep(e, rec, nil)
+	d.keep(e, rec)
+	return nil
 }
 
 // keep adds a record of a kind that is asked for.
-func (d *openNode) keep(e *dirent, rec record, st *unix.Stat_t) error {
-	if !d.kinds.Has(rec.kind) {
-		return nil
+func (d *openNode) keep(e *dirent, rec record) {
+	if d.kinds.Has(rec.kind) {
+		d.n.add(e.name, rec)
 	}
-	r := d.n.add(e.name, rec)
-	if d.opts.Sizes {
-		if st == nil {
-			st = new(unix.Stat_t)
-			if err := statName(d.dir.upper, e.name, st); err != nil {
-				return err
-			}
-		}
-		x := d.n.more(r)
-		x.size, x.blocks = st.Size, st.Blocks*512
-	}
-	return nil
 }
 
 // inImage finds the topmost entry of the image.

@@ -15,7 +15,8 @@ import (
 func (d *openNode) file(e *dirent) error {
 	rec := record{kind: Added, typ: e.typ}
 	if d.notInImage(e.name) {
-		return d.keep(e, rec, nil)
+		d.keep(e, rec)
+		return nil
 	}
 	var up, low unix.Stat_t
 	at, found, err := d.inImage(e.name, &low)
@@ -23,7 +24,8 @@ func (d *openNode) file(e *dirent) error {
 		return err
 	}
 	if !found {
-		return d.keep(e, rec, nil)
+		d.keep(e, rec)
+		return nil
 	}
 	rec.image = direntTypeOf(low.Mode)
 	if rec.image != e.typ {
@@ -40,7 +42,11 @@ func (d *openNode) file(e *dirent) error {
 		return err
 	}
 	rec.kind, rec.fields, rec.compared = p.kind(), uint8(p.fields), p.compared
-	return d.keep(e, rec, &up)
+	if d.opts.Room != nil && rec.kind == Redundant {
+		d.opts.Room.redundant.Add(up.Blocks * 512)
+	}
+	d.keep(e, rec)
+	return nil
 }
 
 func (d *openNode) otherType(e *dirent, rec record) error {
@@ -48,8 +54,8 @@ func (d *openNode) otherType(e *dirent, rec record) error {
 	if !d.kinds.Has(TypeChanged) {
 		return nil
 	}
-	if err := d.keep(e, rec, nil); err != nil || rec.image != unix.DT_DIR {
-		return err
+	if d.keep(e, rec); rec.image != unix.DT_DIR {
+		return nil
 	}
 	low, _, err := d.dir.lowerEntry(string(e.name))
 	if err != nil {

@@ -46,7 +46,7 @@ func (r *restorer) refuseConflicts(ctx context.Context, jobs []*job) error {
 		}
 		if !r.opts.Force {
 			handle := ""
-			if r.followsOrigins(s.layers.lowers[j.low.dir.layer]) {
+			if r.Mount.Config.followsOrigins(s.layers.lowers[j.low.dir.layer]) {
 				handle = handleIn(s.layers, &lowDir, j)
 			}
 			if !r.decideAll && sketch == nil {
@@ -86,13 +86,12 @@ func (r *restorer) inTrees(rel string) bool {
 // followsOrigins says whether the kernel looks the origins of upper entries up in
 // a lower. In a squashfs, which has no UUID, it does so only with a feature that
 // needs it: images that are made anew give the same numbers to other files.
-func (r *restorer) followsOrigins(lower *Layer) bool {
+func (c *Config) followsOrigins(lower *Layer) bool {
 	const squashfs = 0x73717368
 	var fs unix.Statfs_t
 	if unix.Fstatfs(lower.fd(), &fs) != nil || uint32(fs.Type) != squashfs {
 		return true
 	}
-	c := &r.Mount.Config
 	return c.Index || c.NFSExport || c.Xino || c.Redirect == "on" || c.Metacopy || defaultsFollow()
 }
 

@@ -154,9 +154,6 @@ type Deviation struct {
 	// From is where the image has what was renamed: for Redirected, from the
 	// overlay's root. All below such a directory is compared with what was renamed.
 	From string
-	// Size and Blocks are the upper entry's st_size and its room in bytes, where
-	// DiffOptions.Sizes is set.
-	Size, Blocks int64
 }
 
 // DiffOptions say what to compare.
@@ -172,8 +169,8 @@ type DiffOptions struct {
 	// Merged reports, as Redundant, the upper's directories that are equal to the
 	// image's, too.
 	Merged bool
-	// Sizes reads the size of each reported entry.
-	Sizes bool
+	// Room, if not nil, adds up the room that the upper's entries take.
+	Room *Room
 	// Match, if not nil, chooses among the deviations by path.
 	Match func(path string) bool
 	// Looked, if not nil, counts the upper entries that were looked at, while it

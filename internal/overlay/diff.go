@@ -159,7 +159,7 @@ func (c *comparer) report(w *walk, n *node, r *record, report func(Deviation) er
 	default:
 		return report(dev)
 	}
-	dev.Hides, dev.From, dev.Size, dev.Blocks = x.hides, x.from, x.size, x.blocks
+	dev.Hides, dev.From = x.hides, x.from
 	return report(dev)
 }
 

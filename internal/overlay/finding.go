@@ -28,6 +28,7 @@ const (
 	WorkElsewhere         Code = "work-elsewhere"
 	WorkInUpper           Code = "work-in-upper"
 	VolatileLeft          Code = "volatile-left"
+	WorkNotFound          Code = "work-not-found"
 )
 
 // Severity says whether a finding has to be dealt with.
@@ -112,6 +113,8 @@ func effect(c Code) string {
 		return "the overlay cannot be mounted: the kernel answers EINVAL"
 	case VolatileLeft:
 		return "the overlay cannot be mounted: the kernel answers EINVAL; after a crash, files written last may be damaged"
+	case WorkNotFound:
+		return "whether an interrupted copy-up left something there is not known"
 	case LowerChanged, WrongNamespace: // say it themselves
 	}
 	return ""

@@ -6,7 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -99,12 +99,7 @@ func (o *Overlay) Overview(ctx context.Context, looked *atomic.Int64) *Overview 
 	if s.Upper == nil {
 		return s
 	}
-	if s.LowersErr == nil {
-		s.CountErr = s.count(ctx, o, looked)
-	}
-	if s.CountErr == nil {
-		s.CountErr = s.measure(ctx, upper)
-	}
+	s.CountErr = s.count(ctx, o, looked)
 	return s
 }
 
@@ -171,67 +166,47 @@ func (c Config) effective() Effective {
 	return e
 }
 
-// count counts the deviations by kind.
+// count counts the deviations by kind, and the bytes, in one walk. Where the
+// lowers are not known, only bytes are counted.
 func (s *Overview) count(ctx context.Context, o *Overlay, looked *atomic.Int64) error {
 	var counts Counts
-	var bytes Bytes
-	err := o.Diff(ctx, DiffOptions{Kinds: AllKinds, Sizes: true, Looked: looked}, func(d Deviation) error {
+	var room Room
+	opts := DiffOptions{Kinds: AllKinds, Room: &room, Looked: looked}
+	err := o.layers().Diff(ctx, opts, func(d Deviation) error {
 		counts[d.Kind]++
-		if d.Kind == Redundant && d.Type != unix.S_IFDIR {
-			bytes.Redundant += d.Blocks
-		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	s.Counts, s.Bytes = &counts, &bytes
+	s.Bytes = &Bytes{Upper: room.upper.Load()}
+	if s.LowersErr == nil {
+		s.Counts, s.Bytes.Redundant = &counts, room.redundant.Load()
+	}
 	return nil
 }
 
-// measure adds up the room that the upper takes, each inode once.
-func (s *Overview) measure(ctx context.Context, upper *Layer) error {
-	if s.Bytes == nil {
-		s.Bytes = &Bytes{}
+// Room adds up the room on its file system that the upper takes, each inode once.
+type Room struct {
+	upper, redundant atomic.Int64
+	mu               sync.Mutex
+	seen             map[uint64]bool // inodes with several names, of which there are few
+}
+
+func (r *Room) add(st *unix.Stat_t) {
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR && st.Nlink > 1 && !r.isNew(st.Ino) {
+		return
 	}
-	seen := map[uint64]bool{} // inodes with several names, of which there are few
-	todo := []string{"."}
-	for len(todo) > 0 {
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		rel := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		fd, err := openBeneath(upper.fd(), rel, unix.O_RDONLY|unix.O_DIRECTORY)
-		if errors.Is(err, unix.ENOENT) {
-			continue // removed since
-		}
-		if err != nil {
-			return fmt.Errorf("measure %s in the upper: %w", strconv.Quote(rel), err)
-		}
-		var list dirents
-		var e dirent
-		var st unix.Stat_t
-		for list.start(fd); list.next(&e); {
-			if statName(fd, e.name, &st) != nil {
-				continue
-			}
-			isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
-			if isDir {
-				todo = append(todo, joinRel(rel, string(e.name)))
-			}
-			if !isDir && st.Nlink > 1 {
-				if seen[st.Ino] {
-					continue
-				}
-				seen[st.Ino] = true
-			}
-			s.Bytes.Upper += st.Blocks * 512
-		}
-		closeFD(fd)
-		if list.err != nil {
-			return fmt.Errorf("measure %s in the upper: %w", strconv.Quote(rel), list.err)
-		}
+	r.upper.Add(st.Blocks * 512)
+}
+
+func (r *Room) isNew(ino uint64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.seen == nil {
+		r.seen = map[uint64]bool{}
 	}
-	return nil
+	known := r.seen[ino]
+	r.seen[ino] = true
+	return !known
 }

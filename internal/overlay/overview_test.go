@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -53,6 +54,45 @@ func TestOverviewMeasures(t *testing.T) {
 	s.must(os.Link(s.merged("a"), s.merged("b")))
 	if two := s.overview().Bytes.Upper; one < 1<<20 || two != one {
 		t.Errorf("%d bytes, and with a second name %d", one, two)
+	}
+}
+
+// What could be freed are copies that were not changed; the room is that of all
+// the upper, however much of it differs. Each entry is looked at once.
+func TestOverviewMeasuresWhatCouldBeFreed(t *testing.T) {
+	s := newStage(t)
+	s.must(os.MkdirAll(s.inLower("d/e"), 0o755))
+	s.must(os.WriteFile(s.inLower("d/e/same"), make([]byte, 1<<20), 0o644))
+	s.must(os.WriteFile(s.inLower("d/edited"), make([]byte, 1<<20), 0o644))
+	s.mount()
+	s.must(os.Chmod(s.merged("d/e/same"), 0o600)) // copies it up
+	s.must(os.Chmod(s.merged("d/e/same"), 0o644))
+	s.write("d/edited", string(make([]byte, 2<<20)))
+	s.write("new", string(make([]byte, 3<<20)))
+	var looked atomic.Int64
+	v := s.open().Overview(context.Background(), &looked)
+	if mib := v.Bytes.Redundant >> 20; mib != 1 {
+		t.Errorf("%d MiB could be freed, want 1: %+v", mib, *v.Counts)
+	}
+	if mib := v.Bytes.Upper >> 20; mib != 6 {
+		t.Errorf("%d MiB in the upper, want 6", mib)
+	}
+	if looked.Load() != 5 {
+		t.Errorf("looked at %d entries of 5", looked.Load())
+	}
+}
+
+// Where a lower cannot be reached, the room is known all the same.
+func TestOverviewMeasuresWithoutTheLowers(t *testing.T) {
+	s := newStage(t)
+	s.fillLower("a")
+	s.mount()
+	s.write("b", string(make([]byte, 1<<20)))
+	o := s.open()
+	o.lowers = &reached{err: unix.ENOLINK}
+	v := o.Overview(context.Background(), nil)
+	if v.CountErr != nil || v.Counts != nil || v.Bytes == nil || v.Bytes.Upper < 1<<20 || !errors.Is(v.LowersErr, unix.ENOLINK) {
+		t.Errorf("%+v", v)
 	}
 }
 

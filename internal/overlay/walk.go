@@ -104,9 +104,9 @@ const isDirectory = numKinds
 
 // extra is what few records have.
 type extra struct {
-	hides, size, blocks int64
-	from                string
-	image               []place
+	hides int64
+	from  string
+	image []place
 }
 
 func (r *results) add(name []byte, rec record) *record {
@@ -130,7 +130,7 @@ func (r *results) sort() {
 	slices.SortFunc(r.recs, func(a, b record) int { return bytes.Compare(r.nameOf(&a), r.nameOf(&b)) })
 }
 
-func (r *results) size() int { return 16*cap(r.recs) + cap(r.names) + 72*cap(r.extra) }
+func (r *results) size() int { return 16*cap(r.recs) + cap(r.names) + 56*cap(r.extra) }
 
 // rel is the directory's path from the root of the upper.
 func (n *node) rel() string {
