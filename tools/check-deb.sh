@@ -1,82 +1,89 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# check-deb.sh DIRECTORY: install the Debian packages of DIRECTORY in a bare
-# Debian 12 with systemd, look what is there, let the services' commands do their
-# work, and purge them: nothing may be left. DKMS builds the module for Debian's
-# newest kernel. As root; takes some minutes, and what it downloads.
+# check-deb.sh DIRECTORY: the Debian packages of DIRECTORY in a bare Debian 12: DKMS
+# builds the module for Debian's newest kernel in a chroot; then that kernel, with
+# the module, is booted in QEMU, where check-deb-guest.sh installs the package, lets
+# its services work through an update and a factory reset, and purges it: nothing
+# may be left. As root; takes some minutes, and what it downloads.
 set -euo pipefail
 
 debs=$(realpath "$1")
-"$(dirname "$0")/need.sh" mmdebstrap=mmdebstrap
+here=$(realpath "$(dirname "$0")")
+"$here/need.sh" mmdebstrap=mmdebstrap qemu-system-x86_64=qemu-system-x86 mke2fs=e2fsprogs
 root=$(mktemp -d)
-trap 'umount -l "$root/proc" "$root/dev" "$root/deb" "$root/tmp" 2>/dev/null || true; rm -rf --one-file-system "$root"' EXIT
+work=$(mktemp -d)
+trap 'umount -l "$work/dkms/proc" "$work/dkms/dev" "$work/dkms/deb" "$work/dkms" "$work/layers" 2>/dev/null || true; rm -rf --one-file-system "$root" "$work"' EXIT
 
 die() { echo "check-deb.sh: $*" >&2; exit 1; }
-inside() { chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"; }
-# What packages leave: not the caches and logs of the package manager.
-files() {
-	(cd "$root" && find . -xdev \( -path ./proc -o -path ./dev -o -path ./run -o -path ./deb -o -path ./tmp -o -path ./var/cache -o -path ./var/log \
-		-o -path ./var/lib/apt -o -path ./var/lib/dpkg \) -prune -o -print | sort)
-}
 
-echo "== a bare Debian 12"
-mmdebstrap --quiet --variant=minbase --include=systemd-sysv,udev bookworm "$root"
-mount -t proc proc "$root/proc"
-mount --rbind /dev "$root/dev"
-mount --make-rslave "$root/dev"
-mkdir "$root/deb"
-mount --bind "$debs" "$root/deb"
-mount -t tmpfs tmpfs "$root/tmp"
-files >"$root/tmp/before"
+echo "== a bare Debian 12 ($SECONDS s)"
+mmdebstrap --quiet --variant=minbase --include=systemd-sysv,udev,kmod,initramfs-tools,zstd,linux-image-cloud-amd64 \
+	bookworm "$root" 2>"$work/log" || { cat "$work/log"; die "mmdebstrap"; }
+kernel=$(cd "$root/lib/modules" && ls)
 
-echo "== install"
-inside sh -c 'apt-get install -y -qq --no-install-recommends /deb/ovl-restore_*_amd64.deb' >"$root/tmp/log" 2>&1 || { cat "$root/tmp/log"; die "install"; }
-inside ovl-restore --version
-for unit in "$root"/lib/systemd/system/ovl-restore-*.service; do
-	[ -e "$unit" ] || continue
-	unit=${unit##*/}
-	inside systemd-analyze verify --man=no "$unit" || die "$unit"
-	echo "$unit: $(inside systemctl is-enabled "$unit" || true)"
-done
-for unit in reconcile baseline; do
-	[ ! -e "$root/lib/systemd/system/ovl-restore-$unit.service" ] ||
-		[ "$(inside systemctl is-enabled ovl-restore-$unit.service)" = enabled ] || die "ovl-restore-$unit.service is not enabled"
-done
-
-echo "== the services' commands, on an overlay"
-cat >"$root/tmp/services" <<'EOS'
-set -e
-mkdir /tmp/o && mount -t tmpfs tmpfs /tmp/o && cd /tmp/o && mkdir -p lower/etc upper work merged
-printf 'IMAGE_ID=test\nIMAGE_VERSION=1\n' >lower/etc/os-release
-echo one >lower/file
-mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged
-touch merged/file
-ovl-restore baseline merged
-umount merged
-printf 'IMAGE_ID=test\nIMAGE_VERSION=2\n' >lower/etc/os-release
-echo two >lower/file
-mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged
-ovl-restore reconcile merged
-[ "$(cat merged/file)" = two ]
-cd / && umount /tmp/o/merged /tmp/o && rmdir /tmp/o
-EOS
-unshare --mount --propagation private chroot "$root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin sh /tmp/services
-
-echo "== purge"
-inside apt-get purge -y -qq ovl-restore >"$root/tmp/log" 2>&1 || { cat "$root/tmp/log"; die "purge"; }
-files >"$root/tmp/after"
-diff "$root/tmp/before" "$root/tmp/after" || die "the package leaves these"
-
-echo "== DKMS"
+echo "== DKMS ($SECONDS s)"
+mkdir "$work/dkms" "$work/layers"
+mount -t tmpfs tmpfs "$work/layers"
+mkdir "$work/layers"/{upper,work}
+mount -t overlay overlay -o "lowerdir=$root,upperdir=$work/layers/upper,workdir=$work/layers/work" "$work/dkms"
+mount -t proc proc "$work/dkms/proc"
+mount --rbind /dev "$work/dkms/dev"
+mount --make-rslave "$work/dkms/dev"
+mkdir "$work/dkms/deb"
+mount --bind "$debs" "$work/dkms/deb"
+inside() { chroot "$work/dkms" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"; }
 inside apt-get update -qq
-headers=$(inside apt-cache depends linux-headers-cloud-amd64 | sed -n 's/.*Depends: \(linux-headers-6\.1[^ ]*\)/\1/p' | head -n 1)
-inside sh -c "apt-get install -y -qq --no-install-recommends dkms linux-source-6.1 $headers /deb/ovl-restore-dkms_*_all.deb" \
-	>"$root/tmp/log" 2>&1 || { tail -n 60 "$root/tmp/log"; inside sh -c 'cat /var/lib/dkms/*/*/build/make.log' || true; die "install ovl-restore-dkms"; }
+inside sh -c "apt-get install -y -qq --no-install-recommends dkms linux-source-6.1 linux-headers-$kernel /deb/ovl-restore-dkms_*_all.deb" \
+	>"$work/log" 2>&1 || { tail -n 60 "$work/log"; cat "$work"/dkms/var/lib/dkms/*/*/build/make.log || true; die "install ovl-restore-dkms"; }
 inside dkms status
-module=$(cd "$root" && find lib/modules -path '*updates/dkms/overlay.ko*' | head -n 1)
-[ -n "$module" ] || { tail -n 40 "$root/tmp/log"; die "no module was built"; }
-[ "$(inside modinfo -F name "/$module")" = overlay ] || die "$module is no overlay"
-inside apt-get purge -y -qq ovl-restore-dkms >"$root/tmp/log" 2>&1 || { cat "$root/tmp/log"; die "purge ovl-restore-dkms"; }
-[ -z "$(cd "$root" && find lib/modules usr/src var/lib/dkms -path '*ovl-restore*' -o -path '*updates/dkms/overlay*')" ] || die "ovl-restore-dkms leaves something"
-echo "check-deb.sh: installed, used, purged"
+module=$(cd "$work/dkms" && find lib/modules -path '*updates/dkms/overlay.ko*')
+[ -n "$module" ] || { tail -n 40 "$work/log"; die "no module was built"; }
+[[ $(inside modinfo -F vermagic "/$module") = "$kernel "* ]] || die "$module is for another kernel"
+mkdir -p "$root/$(dirname "$module")"
+cp "$work/dkms/$module" "$root/$module"
+chroot "$root" depmod "$kernel"
+inside apt-get purge -y -qq ovl-restore-dkms >"$work/log" 2>&1 || { cat "$work/log"; die "purge ovl-restore-dkms"; }
+[ -z "$(cd "$work/dkms" && find lib/modules usr/src var/lib/dkms -path '*ovl-restore*' -o -path '*updates/dkms/overlay*')" ] ||
+	die "ovl-restore-dkms leaves something"
+umount -l "$work/dkms/proc" "$work/dkms/dev" "$work/dkms/deb" "$work/dkms" "$work/layers"
+
+echo "== the disk ($SECONDS s)"
+echo '/dev/vda / ext4 defaults 0 1' >"$root/etc/fstab"
+# Less for a slow processor to pack; and what the card of an emulated machine is,
+# initramfs-tools cannot know in a chroot.
+echo 'MODULES=list' >"$root/etc/initramfs-tools/conf.d/check"
+printf 'virtio_pci\nvirtio_blk\next4\n' >>"$root/etc/initramfs-tools/modules"
+mkdir "$root/root/deb"
+cp "$debs"/ovl-restore_*_amd64.deb "$root/root/deb"
+cp "$here/check-deb-guest.sh" "$root/root/check"
+cat >"$root/etc/systemd/system/check.service" <<-'EOF'
+	[Unit]
+	After=multi-user.target
+	[Service]
+	Type=oneshot
+	ExecStart=/root/check
+	[Install]
+	WantedBy=multi-user.target
+EOF
+chroot "$root" systemctl enable --quiet check.service
+chroot "$root" update-initramfs -u >"$work/log" 2>&1 || { cat "$work/log"; die "update-initramfs"; }
+rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/*
+cp "$root/boot/vmlinuz-$kernel" "$work/vmlinuz"
+truncate -s 1500M "$work/disk"
+mke2fs -q -t ext4 -d "$root" "$work/disk"
+
+boots=0
+until grep -q '^check: DONE' "$work/console" 2>/dev/null; do
+	boots=$((boots + 1))
+	[ "$boots" -le 6 ] || die "it boots for ever"
+	echo "== boot $boots ($SECONDS s)"
+	# The guest makes the initramfs anew.
+	debugfs -R "dump /boot/initrd.img-$kernel $work/initrd" "$work/disk" 2>/dev/null
+	timeout 300 qemu-system-x86_64 -machine pc -accel tcg,thread=multi -cpu max -smp 2 -m 1024 -display none -nodefaults -no-reboot \
+		-serial stdio -drive "file=$work/disk,if=virtio,format=raw,cache=unsafe" -kernel "$work/vmlinuz" -initrd "$work/initrd" \
+		-append 'root=/dev/vda ro console=ttyS0 quiet panic=-1 systemd.show_status=0' </dev/null | tr -d '\r' | tee "$work/console" || die "boot $boots"
+	! grep -q '^check: FAILED' "$work/console" || die "see above"
+	grep -q '^check: step' "$work/console" || die "boot $boots came to nothing"
+done
+echo "check-deb.sh: installed, used through an update and a factory reset, purged ($SECONDS s)"

@@ -50,7 +50,7 @@ done
 # image VERSION: make its root file system, as $work/VERSION.
 image() {
 	local build=$work/build/$1
-	export OVL_RESTORE_IMAGE_VERSION=$1 IMAGE_ROOTFS=$build/rootfs WORKDIR=$build OVERLAYFS_ETC_INIT_TEMPLATE=$build/preinit
+	export OVL_RESTORE_IMAGE_VERSION=$1 IMAGE_ROOTFS=$build/rootfs WORKDIR=$build
 	mkdir "$build"
 	cat >"$build/make.sh" <<-END
 		set -e
@@ -75,7 +75,7 @@ image() {
 	mount -t tmpfs tmpfs "$work/$1"
 	tar -C "$work/$1" --numeric-owner -xf "$build/image.tar"
 	# As overlayfs-etc.bbclass makes it of the template; the device is a directory here.
-	python3 - "$OVERLAYFS_ETC_INIT_TEMPLATE" >"$work/$1/bin/preinit" <<-'END'
+	python3 - "$build/ovl-restore-preinit.sh.in" >"$work/$1/bin/preinit" <<-'END'
 		import sys
 		print(open(sys.argv[1]).read().format(OVERLAYFS_ETC_MOUNT_POINT='/data', OVERLAYFS_ETC_FSTYPE='none',
 		    OVERLAYFS_ETC_MOUNT_OPTIONS='bind', OVERLAYFS_ETC_DEVICE='/persist', OVERLAYFS_ETC_EXPOSE_LOWER='true',

@@ -46,7 +46,7 @@ func run(args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	sum, err := sum(args[0])
+	checksum, err := sha256sum(args[0])
 	if err != nil {
 		return err
 	}
@@ -54,7 +54,7 @@ func run(args []string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("SOURCE_DATE_EPOCH: %w", err)
 	}
-	doc, err := describe(filepath.Base(args[0]), args[1], sum, time.Unix(epoch, 0).UTC(), info, licences)
+	doc, err := describe(filepath.Base(args[0]), args[1], checksum, time.Unix(epoch, 0).UTC(), info, licences)
 	if err != nil {
 		return err
 	}
@@ -64,13 +64,10 @@ func run(args []string, out io.Writer) error {
 	return enc.Encode(doc)
 }
 
-func sum(file string) (string, error) {
+func sha256sum(file string) (string, error) {
 	data, err := os.ReadFile(file)
-	if err != nil {
-		return "", err
-	}
-	s := sha256.Sum256(data)
-	return hex.EncodeToString(s[:]), nil
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:]), err
 }
 
 // readLicences returns the licence of each MODULE@VERSION.
@@ -172,20 +169,20 @@ func describe(name, version, sum string, created time.Time, info *debug.BuildInf
 		Namespace: "https://" + info.Main.Path + "/spdx/" + name + "-" + version + "-" + sum,
 		Creation:  creation{created.Format(time.RFC3339), []string{"Tool: ovl-restore-sbom"}},
 	}
-	program := newPackage(programID, name, version, "Apache-2.0", info.Main.Path)
-	program.Purpose, program.FileName = "APPLICATION", name
+	program := newPackage(programID, info.Main.Path, version, "Apache-2.0")
+	program.Purpose, program.Name, program.FileName = "APPLICATION", name, name
 	program.Checksums = []checksum{{"SHA256", sum}}
 	program.Comment = target(info)
 	doc.add(program, relationship{documentID, "DESCRIBES", programID})
 
-	lib := newPackage("SPDXRef-stdlib", "stdlib", strings.TrimPrefix(info.GoVersion, "go"), "BSD-3-Clause", "stdlib")
+	lib := newPackage("SPDXRef-stdlib", "stdlib", strings.TrimPrefix(info.GoVersion, "go"), "BSD-3-Clause")
 	doc.add(lib, relationship{programID, "STATIC_LINK", lib.ID})
 	for i, dep := range info.Deps {
 		licence, ok := licences[dep.Path+"@"+dep.Version]
 		if !ok {
 			return nil, fmt.Errorf("no licence is known for %s %s: run make yocto-modules", dep.Path, dep.Version)
 		}
-		p := newPackage(fmt.Sprintf("SPDXRef-module-%d", i+1), dep.Path, dep.Version, licence, dep.Path)
+		p := newPackage(fmt.Sprintf("SPDXRef-module-%d", i+1), dep.Path, dep.Version, licence)
 		p.Comment = "go.sum: " + dep.Sum
 		if dep.Replace != nil {
 			p.Comment = "without the parts that the program does not use: see tools/lean.sh"
@@ -200,9 +197,10 @@ func (d *document) add(p spdxPackage, r relationship) {
 	d.Relationships = append(d.Relationships, r)
 }
 
-func newPackage(id, name, version, licence, path string) spdxPackage {
+// newPackage describes a module, by its path.
+func newPackage(id, path, version, licence string) spdxPackage {
 	return spdxPackage{
-		ID: id, Name: name, Version: version, Purpose: "LIBRARY",
+		ID: id, Name: path, Version: version, Purpose: "LIBRARY",
 		Supplier: noAssertion, Download: noAssertion, Copyright: noAssertion,
 		LicenseConcluded: licence, LicenseDeclared: licence,
 		Refs: []ref{{"PACKAGE-MANAGER", "purl", "pkg:golang/" + path + "@" + version}},

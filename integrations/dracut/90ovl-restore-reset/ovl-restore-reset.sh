@@ -14,10 +14,19 @@ ovl_restore_reset() {
 	if [ -n "$data" ] && ! mount "${data%%:*}" "$point"; then
 		return 0
 	fi
+	was_readonly=
+	if [ -z "$data" ]; then
+		if ovl-restore reset perform --root "$NEWROOT" 2>/dev/null; then
+			return 0
+		fi
+		# A reset is due, and the uppers are on the root's file system.
+		[ -w "$NEWROOT" ] || { mount -o remount,rw "$NEWROOT" && was_readonly=yes; }
+	fi
 	ovl-restore reset perform --root "$NEWROOT" || warn "ovl-restore: the reset was not done; booting on"
 	if [ -n "$data" ]; then
 		umount "$point"
 	fi
+	[ -z "$was_readonly" ] || mount -o remount,ro "$NEWROOT"
 	return 0
 }
 ovl_restore_reset

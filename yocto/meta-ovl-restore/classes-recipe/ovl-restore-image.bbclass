@@ -30,9 +30,9 @@ OVL_RESTORE_MANIFEST ?= "1"
 OVL_RESTORE_TEMPLATE = "${OVL_RESTORE_LAYERDIR}/files/overlayfs-etc-preinit.sh.in"
 OVERLAYFS_ETC_INIT_TEMPLATE = "${WORKDIR}/ovl-restore-preinit.sh.in"
 
-# Before overlayfs-etc reads it.
+# Before overlayfs-etc reads it; unless the image names a template of its own.
 ovl_restore_template() {
-    sed "s|@OVERLAYS@|$(echo ${OVL_RESTORE_OVERLAYS} | tr : ' ')|" ${OVL_RESTORE_TEMPLATE} >${OVERLAYFS_ETC_INIT_TEMPLATE}
+    sed "s|@OVERLAYS@|$(echo ${OVL_RESTORE_OVERLAYS} | tr : ' ')|" ${OVL_RESTORE_TEMPLATE} >${WORKDIR}/ovl-restore-preinit.sh.in
 }
 ROOTFS_POSTPROCESS_COMMAND:prepend = "ovl_restore_template "
 
