@@ -16,7 +16,7 @@ var bootModules = []string{"overlay", "virtio_pci", "virtio_blk", "loop", "squas
 
 // spareModules lie in the guest's /lib/modules until the kernel asks for them
 // at a mount, or a test by modprobe. A kernel may lack some of them.
-var spareModules = []string{"erofs", "xfs", "btrfs", "f2fs", "fuse", "evdev", "crc32c_generic"}
+var spareModules = []string{"erofs", "xfs", "btrfs", "f2fs", "fuse", "evdev", "crc32_generic", "crc32c_generic"}
 
 // modules are the modules of a kernel, as depmod lists them.
 type modules struct {
