@@ -44,6 +44,11 @@ func main() {
 }
 
 func run(tool string) error {
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return fmt.Errorf("ask for the kernel's release: %w", err)
+	}
+	fmt.Printf("Linux %s\n\n", unix.ByteSliceToString(uts.Release[:]))
 	for _, whiteouts := range []int{1, 1000} {
 		for _, cached := range []int{1000, 50000} {
 			if err := compare(whiteouts, cached); err != nil {

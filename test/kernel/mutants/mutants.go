@@ -279,7 +279,13 @@ var All = []Mutant{
 	{
 		Point: 8, Name: "a root directory of the caller's is not honoured", Run: "^TestChroot$",
 		Edits: []Edit{
-			{"ioctl.c", "#include <linux/fs.h>\n", "#include <linux/fs.h>\n#include <linux/fs_struct.h>\n#include <linux/sched/task.h>\n"},
+			{"ioctl.c", "#include \"overlayfs.h\"\n", `#include "overlayfs.h"
+#include <linux/fs_struct.h>
+#include <linux/sched/task.h>
+
+/* Linux 6.1 exports it, but keeps it in fs/internal.h */
+int vfs_path_lookup(struct dentry *, struct vfsmount *, const char *, unsigned int, struct path *);
+`},
 			{"ioctl.c", "\terr = kern_path(n->buf[0] ? n->buf : \"/\",\n\t\t\tLOOKUP_FOLLOW | LOOKUP_DIRECTORY, &n->dir);\n", `
 	{
 		struct path root;
