@@ -175,7 +175,7 @@ $(VM):
 	@mkdir -p $(@D)
 	@go build -o $@ ./test/vm/boot
 
-bench: $(VM) bench-walk bench-reconcile build-all ## the benchmarks: of restoring, in the patched kernel in QEMU, bench-walk, and sizes
+bench: $(VM) bench-walk bench-reconcile bench-reset build-all ## the benchmarks: of restoring, in the patched kernel in QEMU, those below, and sizes
 	$(VM) -memory 2048 -limit 30m -program ./test/bench -- bench
 	$(VM) -memory 2048 -limit 30m -program ./test/bench/reconcile -- reconcile -inside
 	@echo; stat -c '%s bytes: %n' build/$(NAME) build/$(NAME)-armv7 build/$(NAME)-arm64
@@ -185,6 +185,12 @@ bench-walk: ## how fast a million entries are walked and compared, here, against
 	@mkdir -p build
 	@go build -o build/bench-walk ./test/bench/walk
 	build/bench-walk
+
+.PHONY: bench-reset
+bench-reset: ## how long a factory reset takes, here, of ten entries and of a million
+	@mkdir -p build
+	@go build -o build/bench-reset ./test/bench/reset
+	build/bench-reset
 
 .PHONY: bench-reconcile test-reconcile-kill
 bench-reconcile: ## what it costs to fit an upper to a new image, here, against find

@@ -393,3 +393,69 @@ func TestRequestFails(t *testing.T) {
 		})
 	}
 }
+
+// A clean-up of which a call fails says so, or has done its work all the same; it
+// touches nothing else, and the next one does the rest.
+func TestCleanupFails(t *testing.T) {
+	for name, fault := range map[string]faultpoint.Fault{
+		"EIO": faultpoint.Fail(unix.EIO), "ENOSPC": faultpoint.Fail(unix.ENOSPC).Every(3),
+	} {
+		t.Run(name, func(t *testing.T) {
+			sweep(t, fault, func(t *testing.T) faultpoint.Scenario {
+				c := newCrash(t)
+				c.do("request")
+				c.do("perform")
+				return c.scenario("cleanup", func(stop faultpoint.Stop) {
+					c.show("after the clean-up", c.reset)
+					if state := c.look().State; stop.Exit == 0 && state != None {
+						t.Errorf("exit code 0, and the state is %s", state)
+					}
+					c.do("cleanup")
+					if s := c.look(); s.State != None {
+						t.Errorf("after the next clean-up: %+v", s)
+					}
+					c.holds("after the next clean-up", "")
+					c.again(stop)
+				})
+			})
+		})
+	}
+}
+
+// A reset makes the same number of system calls for ten entries as for many: how
+// long it takes does not depend on how many there are.
+func TestPerformCallsDoNotGrow(t *testing.T) {
+	calls := func(entries int) int {
+		d := newDevice(t)
+		many := filepath.Join(d.Upper, "var/cache")
+		d.check(os.MkdirAll(many, 0o755))
+		for n := range entries {
+			if n%1000 == 0 {
+				d.check(os.Mkdir(filepath.Join(many, strconv.Itoa(n)), 0o755))
+			}
+			fd, err := unix.Open(filepath.Join(many, strconv.Itoa(n-n%1000), strconv.Itoa(n)), unix.O_CREAT|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
+			d.check(err)
+			d.check(unix.Close(fd))
+		}
+		dirs := []string{filepath.Dir(d.Upper)}
+		d.check(scenarios["request"](dirs))
+		stop, err := faultpoint.Kill.Run(faultpoint.Self("perform", dirs...), 1<<30)
+		d.check(err)
+		if stop.N != 0 || stop.Exit != 0 || stop.Calls == 0 {
+			t.Fatalf("%+v: %s", stop, stop.Out)
+		}
+		if s := d.look(); s.Left.Entries < int64(entries) {
+			t.Fatalf("%d entries were replaced, want %d", s.Left.Entries, entries)
+		}
+		return stop.Calls
+	}
+	many := 100_000
+	if testing.Short() {
+		many = 10_000
+	}
+	few, of := calls(10), calls(many)
+	if few != of {
+		t.Errorf("%d calls for 10 entries, %d for %d", few, of, many)
+	}
+	t.Logf("%d calls for 10 entries, and for %d", few, many)
+}

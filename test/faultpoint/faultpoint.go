@@ -34,6 +34,8 @@ type Stop struct {
 	Call string // the call's name, and its path or descriptor's
 	Exit int    // the program's exit code, where it came to its end
 	Out  []byte // what it printed
+	// Calls is how many calls it made that ask a file system something, or change it.
+	Calls int
 }
 
 func (s Stop) String() string {
@@ -235,6 +237,9 @@ func (t *tracer) call(tid int) error {
 		return nil
 	}
 	name := t.changes(tid, info)
+	if name != "" || asking[info.Number] {
+		t.stop.Calls++
+	}
 	if name == "" {
 		return nil
 	}
