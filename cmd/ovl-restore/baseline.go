@@ -40,7 +40,7 @@ func newBaseline(out *printer) *cobra.Command {
 				return printed(out, err)
 			}
 			ctx := cmd.Context()
-			return printed(out, f.each(ctx, out, conf, args, func(t *reconcile.Target) error {
+			return printed(out, ended(f.each(ctx, out, conf, args, func(t *reconcile.Target) error {
 				recorded, err := reconcile.Record(ctx, t, storeOpener(ctx, out, f.wait))
 				switch {
 				case err != nil:
@@ -58,7 +58,7 @@ func newBaseline(out *printer) *cobra.Command {
 					out.note(recorded.NoManifest.Error())
 				}
 				return nil
-			}))
+			})))
 		},
 	}
 	cmd.Flags().SortFlags = false

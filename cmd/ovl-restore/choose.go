@@ -3,6 +3,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -78,6 +80,53 @@ func (c chosen) open() (*overlay.Overlay, error) {
 		return overlay.Open(c.arg, overlay.Options{})
 	}
 	return overlay.OpenListed(c.Listed, overlay.Options{})
+}
+
+// eachOverlay opens the overlays that are named, or all but those of exclude, and
+// calls do for each that has an upper; do closes it. What fails is said, and does
+// not stop the others; failed is how many did.
+func eachOverlay(
+	ctx context.Context, out *printer, args []string, all bool, exclude []string, do func(name string, o *overlay.Overlay) error,
+) (failed int, err error) {
+	overlays, err := choose(args, all)
+	if err != nil {
+		return 0, err
+	}
+	for _, c := range overlays {
+		switch {
+		case ctx.Err() != nil:
+			return failed, context.Cause(ctx)
+		case c.err == nil && c.Config.Upper.IsZero():
+		case len(args) == 0 && slices.Contains(exclude, c.Point):
+		default:
+			o, err := c.open()
+			if err == nil {
+				err = do(c.name(), o)
+			}
+			failed += out.failedOn(c.name(), err)
+		}
+	}
+	return failed, nil
+}
+
+// failedOn says what failed on an overlay, unless that was said, and returns how
+// many did: 0 for none.
+func (p *printer) failedOn(name string, err error) int {
+	if err == nil {
+		return 0
+	}
+	if !errors.As(err, new(*failedError)) {
+		p.failure(name, err)
+	}
+	return 1
+}
+
+// ended is how a command ends after failures that were said.
+func ended(failed int, err error) error {
+	if err == nil && failed > 0 {
+		err = &failedError{}
+	}
+	return err
 }
 
 func completeMounts(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {

@@ -120,8 +120,7 @@ func runReconcile(ctx context.Context, out *printer, f *reconcileFlags, args []s
 		}
 	}
 	var sum reconcileSum
-	defer func() { announce(sum.String()) }()
-	return f.each(ctx, out, conf, args, func(t *reconcile.Target) error {
+	sum.broken, err = f.each(ctx, out, conf, args, func(t *reconcile.Target) error {
 		if f.confirm {
 			return reconcile.Confirm(t, opts.Open)
 		}
@@ -134,6 +133,10 @@ func runReconcile(ctx context.Context, out *printer, f *reconcileFlags, args []s
 		}
 		return err
 	})
+	if !f.confirm {
+		announce(sum.String())
+	}
+	return ended(sum.broken, err)
 }
 
 // reconciled prints what became of an overlay, and returns its numbers.
@@ -261,6 +264,7 @@ func (c *jsonReconciled) fields() []field {
 type reconcileSum struct {
 	image                           string
 	overlays, changed, kept, failed int
+	broken                          int // overlays on which it failed
 }
 
 func (s *reconcileSum) add(r *reconcile.Report, c jsonReconciled) {
@@ -272,13 +276,19 @@ func (s *reconcileSum) add(r *reconcile.Report, c jsonReconciled) {
 }
 
 func (s *reconcileSum) String() string {
-	if s.overlays == 0 {
-		return "nothing was done"
+	switch {
+	case s.overlays == 0 && s.broken > 0:
+		return "failed on " + plural(s.broken, "overlay", "overlays")
+	case s.overlays == 0:
+		return "there is no overlay to reconcile"
 	}
 	text := plural(s.overlays, "overlay", "overlays") + " on " + s.image + ": " +
 		plural(s.changed, "entry", "entries") + " changed, " + strconv.Itoa(s.kept) + " of the user kept"
 	if s.failed > 0 {
 		text += ", " + strconv.Itoa(s.failed) + " failed"
+	}
+	if s.broken > 0 {
+		text += "; to be tried again on " + plural(s.broken, "overlay", "overlays")
 	}
 	return text
 }

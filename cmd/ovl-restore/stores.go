@@ -110,40 +110,20 @@ func (f *storeFlags) openUnmounted() (*journaled, error) {
 // each calls do for each overlay with an upper: those that are named, or all.
 // What fails is said, and does not stop the others.
 func (f *storeFlags) each(ctx context.Context, out *printer, args []string, do func(*journaled) error) error {
-	failed := false
-	one := func(name string, j *journaled, err error) {
+	if f.upper != "" {
+		j, err := f.openUnmounted()
 		if err == nil {
 			err = errors.Join(do(j), j.Close())
 		}
-		if err != nil {
-			failed = true
-			out.failure(name, err)
-		}
+		return ended(out.failedOn(f.upper, err), nil)
 	}
-	if f.upper != "" {
-		j, err := f.openUnmounted()
-		one(f.upper, j, err)
-	} else {
-		overlays, err := choose(args, f.all)
+	return ended(eachOverlay(ctx, out, args, f.all, nil, func(name string, o *overlay.Overlay) error {
+		j, err := newJournaled(name, o, nil)
 		if err != nil {
 			return err
 		}
-		for _, c := range overlays {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			if c.err == nil && c.Config.Upper.IsZero() {
-				continue
-			}
-			o, err := c.open()
-			j, err := newJournaled(c.name(), o, err)
-			one(c.name(), j, err)
-		}
-	}
-	if failed {
-		return &failedError{}
-	}
-	return nil
+		return errors.Join(do(j), j.Close())
+	}))
 }
 
 // isTx tells the ID of a transaction, or its number, from a path.

@@ -6,6 +6,8 @@ import (
 	"net"
 	"path/filepath"
 	"testing"
+
+	"github.com/ovl-restore/ovl-restore/internal/reconcile"
 )
 
 // listen returns what is sent to a socket of its own.
@@ -51,5 +53,32 @@ func TestRecord(t *testing.T) {
 	}
 	if send(name+"x", nil) == nil {
 		t.Error("sent to nobody")
+	}
+}
+
+// What systemctl status shows of a service that reconciled: also when there is
+// nothing to be proud of.
+func TestReconcileSum(t *testing.T) {
+	one := func(changed, failed int) func(*reconcileSum) {
+		return func(s *reconcileSum) {
+			s.add(&reconcile.Report{To: "v2"}, jsonReconciled{Changed: changed, Kept: 1, Failed: failed})
+		}
+	}
+	for want, parts := range map[string][]func(*reconcileSum){
+		"there is no overlay to reconcile":                        nil,
+		"1 overlay on v2: 2 entries changed, 1 of the user kept":  {one(2, 0)},
+		"2 overlays on v2: 3 entries changed, 2 of the user kept": {one(1, 0), one(2, 0)},
+		"failed on 6 overlays":                                    {func(s *reconcileSum) { s.broken = 6 }},
+		"1 overlay on v2: 1 entry changed, 1 of the user kept, 2 failed; to be tried again on 1 overlay": {
+			one(1, 2), func(s *reconcileSum) { s.broken = 1 },
+		},
+	} {
+		var sum reconcileSum
+		for _, part := range parts {
+			part(&sum)
+		}
+		if got := sum.String(); got != want {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
 	}
 }

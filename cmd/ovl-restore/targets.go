@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -55,55 +54,33 @@ func (f *targetFlags) validate(args []string) error {
 }
 
 // each calls do for each overlay. One that fails is said, and does not stop the
-// others.
-func (f *targetFlags) each(ctx context.Context, out *printer, conf *config.Config, args []string, do func(*reconcile.Target) error) error {
+// others; failed is how many did.
+func (f *targetFlags) each(
+	ctx context.Context, out *printer, conf *config.Config, args []string, do func(*reconcile.Target) error,
+) (failed int, err error) {
 	image, err := reconcile.CommandImage(conf.Image.Command)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	failed := false
-	one := func(name string, t *reconcile.Target, err error) {
-		if err == nil {
-			t.Image, t.Stores = image, journal.Place{Dir: conf.Store.Path}
-			err = errors.Join(do(t), t.Close())
-		}
-		if err == nil {
-			return
-		}
-		failed = true
-		if !errors.As(err, new(*failedError)) {
-			out.failure(name, err)
-		}
+	one := func(t *reconcile.Target) error {
+		t.Image, t.Stores = image, journal.Place{Dir: conf.Store.Path}
+		return errors.Join(do(t), t.Close())
 	}
-	if f.upper != "" {
-		mounts, err := absolute(args)
-		if err != nil {
-			return err
-		}
-		lowers, data := overlay.ParseLowers(f.lower)
-		u, err := overlay.OpenUnmounted(
-			overlay.Directories{Upper: f.upper, Lowers: lowers, DataOnly: data, Work: f.work},
-			overlay.LayerOptions{UserXattr: f.userxattr})
-		one(mounts[0], &reconcile.Target{Unmounted: u, Mount: mounts[0]}, err)
-	} else {
-		overlays, err := choose(args, f.all)
-		if err != nil {
-			return err
-		}
-		for _, c := range overlays {
-			switch {
-			case ctx.Err() != nil:
-				return context.Cause(ctx)
-			case c.err == nil && c.Config.Upper.IsZero():
-			case len(args) == 0 && slices.Contains(conf.Reconcile.Exclude, c.Point):
-			default:
-				o, err := c.open()
-				one(c.name(), &reconcile.Target{Overlay: o, Mount: c.name()}, err)
-			}
-		}
+	if f.upper == "" {
+		return eachOverlay(ctx, out, args, f.all, conf.Reconcile.Exclude, func(name string, o *overlay.Overlay) error {
+			return one(&reconcile.Target{Overlay: o, Mount: name})
+		})
 	}
-	if failed {
-		return &failedError{}
+	mounts, err := absolute(args)
+	if err != nil {
+		return 0, err
 	}
-	return nil
+	lowers, data := overlay.ParseLowers(f.lower)
+	u, err := overlay.OpenUnmounted(
+		overlay.Directories{Upper: f.upper, Lowers: lowers, DataOnly: data, Work: f.work},
+		overlay.LayerOptions{UserXattr: f.userxattr})
+	if err == nil {
+		err = one(&reconcile.Target{Unmounted: u, Mount: mounts[0]})
+	}
+	return out.failedOn(mounts[0], err), nil
 }

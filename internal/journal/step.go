@@ -139,11 +139,18 @@ func (v *inverter) invert(i int) (Action, error) {
 	p := &place{i: i, record: r, rel: r.rel()}
 	parent, name := split(p.rel)
 	p.name = name
-	var err error
-	if p.dir, err = v.site.OpenDir(parent); err != nil {
+	dir, err := v.site.OpenDir(parent)
+	if err != nil {
 		return v.noParent(p, parent, err)
 	}
-	defer func() { _ = p.dir.Close() }()
+	return v.invertIn(p, dir)
+}
+
+// invertIn does it in the entry's directory, and closes that.
+func (v *inverter) invertIn(p *place, dir *os.File) (_ Action, err error) {
+	defer func() { _ = dir.Close() }()
+	r, name := p.record, p.name
+	p.dir = dir
 	p.stat, err = lstatAt(p.dir, name)
 	if err == nil {
 		p.found = true
@@ -189,12 +196,20 @@ func (v *inverter) noParent(p *place, parent string, err error) (Action, error) 
 			return ActNone, nil
 		}
 	}
+	// What the image has of the directory, a mounted overlay can have in the upper.
+	rebuilt := p.Op != OpAttr && v.site.CopyUp(parent, v.dry) == nil
 	if v.dry {
-		for dir := parent; dir != "."; dir, _ = split(dir) {
-			if v.has[dir] {
-				return map[Op]Action{OpLink: ActPutBack, OpMove: ActPutBack, OpCopy: ActPutBack, OpAttr: ActAttributes}[p.Op], nil
-			}
+		for dir := parent; dir != "." && !rebuilt; dir, _ = split(dir) {
+			rebuilt = v.has[dir]
 		}
+		if rebuilt {
+			return map[Op]Action{
+				OpLink: ActPutBack, OpMove: ActPutBack, OpCopy: ActPutBack, OpAttr: ActAttributes, OpNote: ActWhiteout,
+			}[p.Op], nil
+		}
+	}
+	if dir, err := v.site.OpenDir(parent); rebuilt && err == nil {
+		return v.invertIn(p, dir)
 	}
 	return ActNone, &ChangedError{What: fmt.Sprintf("the upper has no directory %q any more", parent)}
 }

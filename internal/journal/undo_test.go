@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -202,5 +203,55 @@ func TestUndoCreatedAndAttributes(t *testing.T) {
 	}
 	if diff := cmp.Diff(changed, picture(t, s.Upper)); diff != "" {
 		t.Errorf("it changed:\n%s", diff)
+	}
+}
+
+// A directory that is in the image only, by now, is made in the upper again for what
+// is put back into it. One that the user deleted is not.
+func TestUndoMakesDirectory(t *testing.T) {
+	s := newStage(t)
+	for _, rel := range []string{"a/b/edited", "a/b/deleted", "gone/edited"} {
+		s.write(filepath.Join(s.Lower, rel), "image")
+	}
+	s.must(os.Chmod(filepath.Join(s.Lower, "a/b"), 0o710))
+	s.Mount(t)
+	s.write(s.merged("a/b/edited"), "user")
+	s.write(s.merged("gone/edited"), "user")
+	s.must(os.Remove(s.merged("a/b/deleted")))
+	seen := picture(t, s.Merged)
+	id, err := drop(s.Merged)
+	s.must(err)
+	s.Unmount(t)
+	s.must(os.RemoveAll(s.inUpper("a")), os.RemoveAll(s.inUpper("gone")))
+	s.Mount(t)
+	s.must(os.RemoveAll(s.merged("gone")))
+
+	var planned []Result
+	s.must(withSite(s.Merged, func(store *Store, site *overlay.Site) error {
+		done, err := store.Undo(t.Context(), site, id, UndoOptions{DryRun: true})
+		planned = done.Results
+		return err
+	}))
+	if _, err := os.Lstat(s.inUpper("a")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a dry run: %v", err)
+	}
+	var done []Result
+	s.must(withSite(s.Merged, func(store *Store, site *overlay.Site) error {
+		u, err := store.Undo(t.Context(), site, id, UndoOptions{})
+		done = u.Results
+		return err
+	}))
+	for i, r := range done {
+		if changed := errors.As(r.Err, new(*ChangedError)); changed != (r.Path == "gone/edited") || !changed && r.Err != nil {
+			t.Errorf("%s: %v", r.Path, r.Err)
+		}
+		if i >= len(planned) || planned[i].Path != r.Path || planned[i].Action != r.Action {
+			t.Errorf("planned %+v, done %+v", planned, r)
+		}
+	}
+	delete(seen, "gone")
+	delete(seen, "gone/edited")
+	if diff := cmp.Diff(seen, picture(t, s.Merged)); diff != "" || len(done) != 3 {
+		t.Errorf("%d results:\n%s", len(done), diff)
 	}
 }

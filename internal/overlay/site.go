@@ -69,6 +69,65 @@ func (s *Site) OpenDir(rel string) (*os.File, error) {
 	return OpenBeneath(s.layers.upper.root, rel, unix.O_RDONLY|unix.O_DIRECTORY)
 }
 
+// CopyUp has the kernel copy a directory of the image into the upper, by its path
+// from the overlay's root; with dry it only looks whether it could be. The error is
+// ENOENT where the merged view has no such directory, or there is none.
+func (s *Site) CopyUp(rel string, dry bool) error {
+	if s.overlay == nil {
+		return unix.ENOENT
+	}
+	dir, err := s.overlay.OpenMerged(rel)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dir.Close() }()
+	if dry {
+		return nil
+	}
+	return unix.Fchown(int(dir.Fd()), -1, -1) // which changes nothing else
+}
+
+// ForgetOrigins takes the kernel's notes away of which entries of the image these
+// entries of the upper, no directories, were copied from. They are numbers: in
+// another image they may be those of other files, which could not be opened then.
+func (s *Site) ForgetOrigins(rels []string) error {
+	var dir *os.File
+	defer func() {
+		if dir != nil {
+			_ = dir.Close()
+		}
+	}()
+	last, forgotten := "", false
+	for _, rel := range rels {
+		parent, name := splitRel(rel)
+		if dir == nil || parent != last {
+			next, err := s.OpenDir(parent)
+			if err != nil {
+				return err
+			}
+			if dir != nil {
+				_ = dir.Close()
+			}
+			dir, last = next, parent
+		}
+		if st, err := lstatAt(int(dir.Fd()), name); err != nil || st.Nlink > 1 {
+			continue // the index counts links by them
+		}
+		err := unix.Lremovexattr(procPath(int(dir.Fd()))+"/"+name, s.layers.prefix+xattrOrigin)
+		switch {
+		case err == nil:
+			forgotten = true
+		case errors.Is(err, unix.ENODATA), errors.Is(err, unix.EPERM), errors.Is(err, unix.EOPNOTSUPP): // it has none
+		default:
+			return fmt.Errorf("forget the origin of %q: %w", rel, err)
+		}
+	}
+	if s.overlay == nil || !forgotten {
+		return nil
+	}
+	return s.overlay.flush()
+}
+
 // IsWhiteout says whether name, in a directory of the upper, is a whiteout. The
 // error is ENOENT where there is no such name.
 func (s *Site) IsWhiteout(dir *os.File, name string) (bool, error) {
