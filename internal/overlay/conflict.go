@@ -110,8 +110,9 @@ var defaultsFollow = sync.OnceValue(func() bool {
 // file with several links has broken with its origin, and shares nothing with it.
 func (s *originScan) want(j *job, handle string) {
 	switch {
-	case j.low.isDir:
+	case j.low.isDir: // the kernel finds directories by their names
 		s.paths[j.rel] = j
+		return
 	case j.low.linked:
 		return
 	}
@@ -286,8 +287,8 @@ func (s *originScan) look(d *openNode) error {
 
 // origin finds the job whose lower entry is an upper entry's origin.
 func (s *originScan) origin(d *openNode, list []byte, e *dirent) (*job, string, error) {
-	if !listHas(list, s.layers.prefix, xattrOrigin) {
-		return nil, "", nil
+	if e.typ == unix.DT_DIR || !listHas(list, s.layers.prefix, xattrOrigin) {
+		return nil, "", nil // that of a directory is of no consequence
 	}
 	value, err := s.layers.xattr(d.dir.upper, string(e.name), xattrOrigin)
 	if s.sketch != nil {

@@ -34,7 +34,7 @@ func (r *run) plan(ctx context.Context, skip map[string]bool) ([]Item, error) {
 	defer p.upper.Close()
 	defer p.image.Close()
 	err = r.keeping(ctx, p)
-	r.report.Kept = p.kept
+	r.report.Kept, r.files = p.kept, p.files
 	return p.items, err
 }
 

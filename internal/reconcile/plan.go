@@ -57,7 +57,8 @@ type planner struct {
 	was    *baselineWriter // of what the base has; nil for none
 
 	items []Item
-	kept  int // entries of the user, that stay
+	files []string // entries of the upper that are no directories, and hide something or are added
+	kept  int      // entries of the user, that stay
 	above []frame
 }
 
@@ -144,6 +145,9 @@ func (p *planner) deviation(d *overlay.Deviation) error {
 		if err := p.was.add(d.Path, e.Base); err != nil {
 			return err
 		}
+	}
+	if e.Upper.Type != Whiteout && e.Upper.Type != Directory && e.Upper.Type != Opaque {
+		p.files = append(p.files, d.Path)
 	}
 	item := Item{Rel: d.Path, upper: e.Upper.Type, image: e.New.Type, imageRel: at.imageRel}
 	choice := ChooseKeep

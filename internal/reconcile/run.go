@@ -78,7 +78,8 @@ type run struct {
 	state  State
 	queue  []queued
 	tx     *journal.Tx
-	back   int // 1 + the step that a rollback goes back to; 0 for none
+	files  []string // of the upper, no directories
+	back   int      // 1 + the step that a rollback goes back to; 0 for none
 	report *Report
 }
 
@@ -192,6 +193,26 @@ func (r *run) load() (err error) {
 	return err
 }
 
+// forgetOrigins makes the upper's files independent of the numbers that files had in
+// another image.
+func (r *run) forgetOrigins() error {
+	if r.state.Image == r.report.To || len(r.files) == 0 {
+		return nil
+	}
+	site, err := r.site()
+	if err == nil {
+		err = site.Prove()
+	}
+	if err == nil {
+		err = site.ForgetOrigins(r.files)
+	}
+	if err != nil {
+		return err
+	}
+	r.layers, err = r.Target.layers() // some may have been reached anew
+	return err
+}
+
 // trying has on disk that the upper is about to be fitted to the present image.
 func (r *run) trying() error {
 	if r.state.Trying != "" || r.opts.DryRun {
@@ -215,6 +236,9 @@ func (r *run) reconcile(ctx context.Context) error {
 	}
 	items, err := r.plan(ctx, skip)
 	if err != nil {
+		return err
+	}
+	if err := r.forgetOrigins(); err != nil {
 		return err
 	}
 	err = r.apply(ctx, items)

@@ -74,6 +74,13 @@ var (
 	}
 )
 
+// imageV3 has what the second image has, but for two files.
+func imageV3() tree {
+	tr := maps.Clone(imageV2)
+	tr["etc/app.conf"], tr["usr/bin/tool"] = "app 3", "tool 3"
+	return tr
+}
+
 // work is what the user does on the first image.
 func work(s *stage) {
 	t := s.t
@@ -178,6 +185,7 @@ func variants(t *testing.T, run func(t *testing.T, s *stage)) {
 		all["index"] = []string{"index=on"}
 		all["redirect"] = []string{"index=on", "redirect_dir=on"}
 		all["metacopy"] = []string{"redirect_dir=on", "metacopy=on"}
+		all["all"] = []string{"index=on", "redirect_dir=on", "metacopy=on"}
 		all["userxattr"] = []string{"userxattr"}
 	}
 	if testing.Short() { // the two that differ most
@@ -193,11 +201,11 @@ func TestUpdate(t *testing.T) { variants(t, testUpdate) }
 
 func testUpdate(t *testing.T, s *stage) {
 	t.Helper()
-	s.image("1", imageV1)
-	s.image("2", imageV2)
-	imageV3 := maps.Clone(imageV2)
-	imageV3["etc/app.conf"], imageV3["usr/bin/tool"] = "app 3", "tool 3"
-	s.image("3", imageV3)
+	if !s.mounted {
+		s.image("1", imageV1)
+		s.image("2", imageV2)
+		s.image("3", imageV3())
+	}
 	s.boot("1")
 	if got := s.run(nil); got.Outcome != Reconciled || got.From != "" || len(got.Results) != 0 {
 		t.Errorf("the first run: %+v", got)

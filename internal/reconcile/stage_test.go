@@ -73,7 +73,7 @@ func readTree(t *testing.T, root string) tree {
 		what, usual := "", uint32(0o644)
 		var st unix.Stat_t
 		if err := unix.Lstat(path, &st); err != nil {
-			return fmt.Errorf("listed, and not there: %w", err)
+			return fmt.Errorf("%q is listed, and not there: %w", rel, err)
 		}
 		switch st.Mode & unix.S_IFMT {
 		case unix.S_IFDIR:
@@ -121,6 +121,7 @@ type stage struct {
 	options []string          // of the mount
 	booted  string
 	method  overlay.Method
+	mounted bool // the images are file systems of their own
 }
 
 func newStage(t *testing.T, options ...string) *stage {
@@ -144,7 +145,11 @@ func (s *stage) image(version string, tr tree) {
 func (s *stage) boot(version string) {
 	s.t.Helper()
 	s.booted = version
-	moveAll(s.t, s.images[version], s.Lower)
+	if s.mounted {
+		s.Lower = s.images[version]
+	} else {
+		moveAll(s.t, s.images[version], s.Lower)
+	}
 	s.Mount(s.t, s.options...)
 }
 
@@ -158,7 +163,9 @@ func (s *stage) update(version string) {
 func (s *stage) shutDown() {
 	s.t.Helper()
 	s.Unmount(s.t)
-	moveAll(s.t, s.Lower, s.images[s.booted])
+	if !s.mounted {
+		moveAll(s.t, s.Lower, s.images[s.booted])
+	}
 }
 
 func moveAll(t *testing.T, from, to string) {
