@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -247,7 +246,8 @@ type jsonReconciled struct {
 
 // fields are those of the record in systemd's journal.
 func (c *jsonReconciled) fields() []field {
-	all := []field{
+	var set []field
+	for _, f := range []field{
 		{"OVL_RESTORE_OVERLAY", c.Path},
 		{"OVL_RESTORE_STATUS", c.Status},
 		{"OVL_RESTORE_FROM", c.From},
@@ -256,8 +256,12 @@ func (c *jsonReconciled) fields() []field {
 		{"OVL_RESTORE_CHANGED", strconv.Itoa(c.Changed)},
 		{"OVL_RESTORE_KEPT", strconv.Itoa(c.Kept)},
 		{"OVL_RESTORE_FAILED", strconv.Itoa(c.Failed)},
+	} {
+		if f.value != "" {
+			set = append(set, f)
+		}
 	}
-	return slices.DeleteFunc(all, func(f field) bool { return f.value == "" })
+	return set
 }
 
 // reconcileSum is what became of all overlays, for systemctl status.

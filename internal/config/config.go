@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 )
 
@@ -77,10 +76,10 @@ func Load(d Dirs) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, dir := range slices.Backward(d) {
-		path := filepath.Join(dir, Name)
+	for i := len(d) - 1; i >= 0; i-- {
+		path := filepath.Join(d[i], Name)
 		if _, err := os.Stat(path); err == nil || !errors.Is(err, os.ErrNotExist) {
-			paths = slices.Insert(paths, 0, path)
+			paths = append([]string{path}, paths...)
 			break
 		}
 	}

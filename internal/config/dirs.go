@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -39,6 +38,7 @@ func (d Dirs) Below(root string) Dirs {
 // out itself. Directories that do not exist are empty.
 func (d Dirs) DropIns(sub, suffix string) ([]string, error) {
 	byName := make(map[string]string)
+	var all []string
 	for _, dir := range d {
 		dir = filepath.Join(dir, sub)
 		names, err := namesIn(dir)
@@ -54,6 +54,9 @@ func (d Dirs) DropIns(sub, suffix string) ([]string, error) {
 			if err != nil {
 				return nil, fmt.Errorf("read the configuration: %w", err)
 			}
+			if _, ok := byName[name]; !ok {
+				all = append(all, name)
+			}
 			byName[name] = path
 			if masked {
 				byName[name] = ""
@@ -61,7 +64,8 @@ func (d Dirs) DropIns(sub, suffix string) ([]string, error) {
 		}
 	}
 	var paths []string
-	for _, name := range slices.Sorted(maps.Keys(byName)) {
+	slices.Sort(all)
+	for _, name := range all {
 		if path := byName[name]; path != "" {
 			paths = append(paths, path)
 		}

@@ -195,11 +195,11 @@ func readIDs(all *os.File) ([]string, error) {
 		ids[i] = fmt.Sprintf("%020d/%s", sequence(id), id)
 	}
 	slices.Sort(ids)
-	slices.Reverse(ids)
+	newest := make([]string, len(ids))
 	for i, id := range ids {
-		_, ids[i], _ = strings.Cut(id, "/")
+		_, newest[len(ids)-1-i], _ = strings.Cut(id, "/")
 	}
-	return ids, err
+	return newest, err
 }
 
 // sequence is the number that an ID begins with. The first versions of this tool

@@ -182,7 +182,7 @@ func ParseOSRelease(text string) Image {
 	fields := map[string]*string{
 		"IMAGE_ID": &i.ImageID, "IMAGE_VERSION": &i.ImageVersion, "BUILD_ID": &i.BuildID, "VERSION_ID": &i.VersionID,
 	}
-	for line := range strings.Lines(text) {
+	for _, line := range strings.Split(text, "\n") {
 		key, value, ok := strings.Cut(strings.TrimSpace(line), "=")
 		if field := fields[key]; ok && field != nil {
 			*field = unquoteShell(value)

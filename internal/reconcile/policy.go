@@ -132,16 +132,16 @@ func (p *Policy) read(file string, data []byte) error {
 
 // lineOfRule finds where the n-th rule begins.
 func lineOfRule(data []byte, n int) int {
-	line := 0
-	for text := range strings.Lines(string(data)) {
-		line++
+	at := 0
+	for line, text := range strings.Split(string(data), "\n") {
+		at = line + 1
 		if strings.HasPrefix(strings.TrimSpace(text), "[[") {
 			if n--; n == 0 {
 				break
 			}
 		}
 	}
-	return line
+	return at
 }
 
 // globs sets a list of globs of absolute paths.

@@ -64,7 +64,7 @@ func otherSlot(root string) (string, error) {
 		return "", err
 	}
 	booted := ""
-	for word := range strings.FieldsSeq(string(cmdline)) {
+	for _, word := range strings.Fields(string(cmdline)) {
 		if slot, ok := strings.CutPrefix(word, "rauc.slot="); ok {
 			booted = slot
 		}
@@ -99,7 +99,7 @@ type slot struct{ name, device, bootname string }
 func parseSlots(text string) []slot {
 	var slots []slot
 	var at *slot
-	for line := range strings.Lines(text) {
+	for _, line := range strings.Split(text, "\n") {
 		line = strings.TrimSpace(line)
 		if strings.HasPrefix(line, "[") {
 			at = nil

@@ -3,11 +3,9 @@
 package reconcile
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -71,7 +69,13 @@ func Resolve(ctx context.Context, t *Target, rel string, useImage bool, opts Run
 	if err != nil || st.Image == "" {
 		return results, err
 	}
-	st.Pending = slices.DeleteFunc(st.Pending, func(p []byte) bool { return bytes.Equal(p, []byte(rel)) })
+	pending := st.Pending
+	st.Pending = nil
+	for _, p := range pending {
+		if string(p) != rel {
+			st.Pending = append(st.Pending, p)
+		}
+	}
 	return results, writeState(store, st)
 }
 

@@ -7,7 +7,7 @@ import "strings"
 // InCommandLine says whether a kernel command line asks for a reset.
 func InCommandLine(line string) bool {
 	asked := false
-	for word := range strings.FieldsSeq(line) {
+	for _, word := range strings.Fields(line) {
 		if word == "--" { // what follows is for init
 			break
 		}
