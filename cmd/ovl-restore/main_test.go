@@ -36,8 +36,6 @@ func TestMain(m *testing.M) {
 		"on-full":      onFull,
 		"on-journal":   onJournal,
 		"interrupt-at": interruptAt,
-
-		"interrupt-reading": interruptReading,
 	})
 }
 

@@ -8,13 +8,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ovl-restore/ovl-restore/test/faultpoint"
 	"github.com/ovl-restore/ovl-restore/test/namespace"
 )
 
@@ -100,69 +99,24 @@ func onFull() {
 	exitAs(cmd.Run())
 }
 
-// interruptAt runs a program and sends it SIGINT as soon as a file, the first
-// argument, is gone.
+// interruptAt runs a program and sends it SIGINT at its n-th system call of a
+// kind, which the first arguments say: "changing" or "reading". It fails if the
+// program ends before.
 func interruptAt() {
-	file := os.Args[1]
-	cmd := command(os.Args[2:])
-	must(cmd.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	for {
-		var st unix.Stat_t
-		if err := unix.Lstat(file, &st); errors.Is(err, unix.ENOENT) {
-			must(cmd.Process.Signal(unix.SIGINT))
-			exitAs(<-ended)
-		}
-		select {
-		case err := <-ended:
-			fmt.Fprintln(os.Stderr, "interrupt-at: the program ended before it could be interrupted:", err)
-			os.Exit(125)
-		default:
-			time.Sleep(10 * time.Microsecond)
-		}
+	call := uint64(0)
+	if os.Args[2] == "reading" {
+		call = unix.SYS_GETDENTS64
 	}
-}
-
-// interruptReading runs a program and sends it SIGINT as soon as it reads a
-// directory whose path is too long for the kernel to tell. It has to end at once.
-func interruptReading() {
-	cmd := command(os.Args[1:])
-	must(cmd.Start())
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	fds := fmt.Sprintf("/proc/%d/fd", cmd.Process.Pid)
-	for {
-		if readsDeep(fds) {
-			must(cmd.Process.Signal(unix.SIGINT))
-			select {
-			case err := <-ended:
-				exitAs(err)
-			case <-time.After(2 * time.Second):
-				must(errors.New("interrupt-reading: the program does not stop"))
-			}
-		}
-		select {
-		case err := <-ended:
-			fmt.Fprintln(os.Stderr, "interrupt-reading: the program ended before it could be interrupted:", err)
-			os.Exit(125)
-		default:
-			time.Sleep(10 * time.Microsecond)
-		}
+	n, err := strconv.Atoi(os.Args[1])
+	must(err)
+	stop, err := faultpoint.Interrupt(call).Run(faultpoint.Program{
+		Args: os.Args[3:], Stdout: os.Stdout, Stderr: os.Stderr,
+	}, n)
+	must(err)
+	if stop.N == 0 {
+		must(fmt.Errorf("interrupt-at: the program ended before it could be interrupted: %d", stop.Exit))
 	}
-}
-
-func readsDeep(fds string) bool {
-	names, err := os.ReadDir(fds)
-	if err != nil {
-		return false
-	}
-	for _, name := range names {
-		if _, err := os.Readlink(filepath.Join(fds, name.Name())); errors.Is(err, unix.ENAMETOOLONG) {
-			return true
-		}
-	}
-	return false
+	os.Exit(stop.Exit)
 }
 
 func command(args []string) *exec.Cmd {

@@ -21,7 +21,8 @@ type worker struct {
 	r             *rand.Rand
 	root          string
 	done, refused int
-	kinds         map[string]int
+	compared      int
+	kinds         map[string]int // of deviations, how many there were
 }
 
 // somewhere is a random path; few names, so that most operations meet what
@@ -53,12 +54,16 @@ func (w *worker) existing() string {
 	return p
 }
 
+// step does one thing. What makes no sense where it is tried, the kernel refuses;
+// then it is another.
 func (w *worker) step() {
-	if err := w.operation(); err != nil {
+	for range 8 {
+		if err := w.operation(); err == nil {
+			w.done++
+			return
+		}
 		w.refused++
-		return
 	}
-	w.done++
 }
 
 func (w *worker) operation() error {

@@ -2,7 +2,7 @@
 
 // Package faultpoint stops a program at its n-th system call that changes
 // something: it is killed there, as by a power cut that loses nothing that was
-// written before, or the call fails. A test sweeps n over all of them and looks
+// written before, or the call fails, or somebody types Ctrl-C. A test sweeps n over all of them and looks
 // at what each leaves behind:
 //
 //	faultpoint.Sweep(t, faultpoint.Kill, func(t *testing.T) faultpoint.Scenario {
@@ -47,8 +47,10 @@ func (s Stop) String() string {
 
 // Fault is what happens at the call.
 type Fault struct {
-	errno unix.Errno // 0: the program is killed
-	every int
+	errno     unix.Errno // 0: the program is killed
+	interrupt bool       // or gets SIGINT
+	of        uint64     // if not 0, only this system call counts
+	every     int
 }
 
 // Kill kills the program before the call.
@@ -57,19 +59,25 @@ var Kill = Fault{}
 // Fail lets the call fail with an errno, and the program go on.
 func Fail(errno unix.Errno) Fault { return Fault{errno: errno} }
 
+// Interrupt sends the program SIGINT, as Ctrl-C does, and lets it go on. Only
+// system calls of that number count; 0 stands for all that change something.
+func Interrupt(call uint64) Fault { return Fault{interrupt: true, of: call} }
+
 // Every makes a sweep go on by n calls at a time, for a test that has to be short.
 func (f Fault) Every(n int) Fault {
 	f.every = n
 	return f
 }
 
-func (f Fault) kills() bool { return f.errno == 0 }
+func (f Fault) kills() bool { return f.errno == 0 && !f.interrupt }
 
 // Program is what to run.
 type Program struct {
 	Args []string // Args[0] is looked for in PATH
 	Env  []string // nil: this process's
 	Dir  string
+	// Stdout and Stderr are where its output goes; if nil, to Stop.Out.
+	Stdout, Stderr *os.File
 }
 
 // Run runs a program up to its n-th call that changes something, and does there
@@ -114,9 +122,15 @@ func (f Fault) run(p Program, n int) (Stop, error) {
 	if env == nil {
 		env = os.Environ()
 	}
+	files := []uintptr{null.Fd(), out.Fd(), out.Fd()}
+	for i, f := range []*os.File{p.Stdout, p.Stderr} {
+		if f != nil {
+			files[1+i] = f.Fd()
+		}
+	}
 	pid, err := syscall.ForkExec(path, p.Args, &syscall.ProcAttr{
 		Dir: p.Dir, Env: env,
-		Files: []uintptr{null.Fd(), out.Fd(), out.Fd()},
+		Files: files,
 		Sys:   &syscall.SysProcAttr{Ptrace: true, Pdeathsig: syscall.SIGKILL},
 	})
 	if err != nil {
@@ -240,6 +254,13 @@ func (t *tracer) call(tid int) error {
 	if name != "" || asking[info.Number] {
 		t.stop.Calls++
 	}
+	switch t.fault.of {
+	case 0:
+	case info.Number:
+		name = "the call"
+	default:
+		name = ""
+	}
 	if name == "" {
 		return nil
 	}
@@ -248,7 +269,10 @@ func (t *tracer) call(tid int) error {
 		return nil
 	}
 	t.stop.N, t.stop.Call = t.seen, name
-	if t.fault.kills() {
+	switch {
+	case t.fault.interrupt:
+		return unix.Kill(t.pid, unix.SIGINT)
+	case t.fault.kills():
 		return unix.Kill(t.pid, unix.SIGKILL)
 	}
 	t.failing = tid

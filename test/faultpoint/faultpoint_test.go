@@ -5,6 +5,7 @@ package faultpoint_test
 import (
 	"errors"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,6 +19,7 @@ func TestMain(m *testing.M) {
 	faultpoint.Main(map[string]func([]string) error{
 		"replace": replace,
 		"threads": threads,
+		"patient": patient,
 	})
 	os.Exit(m.Run())
 }
@@ -51,6 +53,45 @@ func threads(args []string) error {
 		errs = append(errs, <-done)
 	}
 	return errors.Join(errs...)
+}
+
+// patient changes a file until somebody types Ctrl-C, and says so.
+func patient(args []string) error {
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt)
+	for {
+		select {
+		case <-interrupted:
+			_, err := os.Stderr.WriteString("interrupted\n")
+			return err
+		default:
+			if err := os.WriteFile(args[0], nil, 0o600); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// Its call goes on, and so does it; what it prints goes where it is to go.
+func TestInterruptAtACall(t *testing.T) {
+	for _, call := range []uint64{0, unix.SYS_CLOSE} {
+		said, err := os.Create(filepath.Join(t.TempDir(), "said"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := faultpoint.Self("patient", filepath.Join(t.TempDir(), "f"))
+		p.Stderr = said
+		stop, err := faultpoint.Interrupt(call).Run(p, 40)
+		if err != nil || stop.N != 40 || stop.Exit != 0 || len(stop.Out) > 0 || stop.Call == "" {
+			t.Errorf("%v, exit code %d, output %q, %v; want it to end well, after its 40th call", stop, stop.Exit, stop.Out, err)
+		}
+		if text, err := os.ReadFile(said.Name()); err != nil || string(text) != "interrupted\n" {
+			t.Errorf("it said %q, %v", text, err)
+		}
+		if err := said.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func TestKillAtEachCall(t *testing.T) {
