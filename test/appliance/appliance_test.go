@@ -69,6 +69,18 @@ func (d *device) restart() {
 	d.t.Logf("restarted into slot %s in %.1f s", d.Slot, time.Since(start).Seconds())
 }
 
+// rebooted waits until the device, which was told to reboot, is up again.
+func (d *device) rebooted() {
+	d.t.Helper()
+	start := time.Now()
+	guest, err := d.Reboot(d.ctx, d.guest)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.guest = guest
+	d.t.Logf("rebooted in %.1f s", time.Since(start).Seconds())
+}
+
 // sh runs a script on the device, which must succeed, and returns its output.
 func (d *device) sh(script string) string {
 	d.t.Helper()

@@ -152,3 +152,12 @@ func (d *Device) Restart(ctx context.Context, guest *vm.VM) (*vm.VM, error) {
 	d.Slot = strings.TrimSpace(slot)
 	return d.Boot(ctx)
 }
+
+// Reboot waits until the device, which was told to reboot, has ended, and starts
+// it again in the same slot.
+func (d *Device) Reboot(ctx context.Context, guest *vm.VM) (*vm.VM, error) {
+	if err := guest.Gone(ctx); err != nil {
+		return nil, err
+	}
+	return d.Boot(ctx)
+}

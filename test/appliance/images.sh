@@ -65,6 +65,7 @@ copy "$work/installed"
 copy "$here/device/all"
 # The hooks, where their engines look.
 install -D -m 644 "$root/integrations/rauc/mark-good.conf" "$work/root/etc/systemd/system/rauc-mark-good.service.d/ovl-restore.conf"
+install -D -m 644 "$root/integrations/dpkg/dpkg.cfg" "$work/root/etc/dpkg/dpkg.cfg.d/ovl-restore"
 mkdir -p "$work/root/data" "$work/root/vm"
 cp "$keys/cert.pem" "$work/root/etc/rauc/keyring.pem"
 # Files of a running system, which systemd fills in.
@@ -77,7 +78,7 @@ echo device >"$work/root/etc/hostname"
 {
 	mapfile -t units < <(cd "$work/installed/usr/lib/systemd/system" && ls -- *[!@].service)
 	chroot "$work/root" systemctl preset "${units[@]}"
-	chroot "$work/root" systemctl enable app.service
+	chroot "$work/root" systemctl enable app.service rauc-mark-good.service
 	chroot "$work/root" systemctl set-default multi-user.target
 	chroot "$work/root" systemctl mask getty@tty1.service serial-getty@ttyS0.service getty-static.service \
 		systemd-logind.service systemd-networkd.socket systemd-networkd.service systemd-network-generator.service \

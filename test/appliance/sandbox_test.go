@@ -8,9 +8,9 @@ import (
 	"github.com/ovl-restore/ovl-restore/test/vm"
 )
 
-// sandboxed runs a command as ovl-restore-reconcile.service would, and returns
-// its output.
-func (d *device) sandboxed(command string) string {
+// sandbox makes ovl-restore-reconcile.service run a script of sandboxed. What it
+// allows has to be enough for the tool to reach the host's overlays.
+func (d *device) sandbox() {
 	d.t.Helper()
 	d.sh(`
 		dir=/run/systemd/system/ovl-restore-reconcile.service.d
@@ -21,11 +21,16 @@ func (d *device) sandboxed(command string) string {
 			StandardOutput=file:/run/out
 			StandardError=file:/run/out
 			ExecStart=
-			ExecStart=` + command + `
+			ExecStart=/bin/sh /run/sandboxed
 		END
-		systemctl daemon-reload
-		: >/run/out
-		systemctl restart ovl-restore-reconcile.service 2>/dev/null || true`)
+		systemctl daemon-reload`)
+}
+
+// sandboxed runs a command as ovl-restore-reconcile.service would, and returns
+// its output.
+func (d *device) sandboxed(command string) string {
+	d.t.Helper()
+	d.sh("echo 'exec " + command + "' >/run/sandboxed; : >/run/out; systemctl restart ovl-restore-reconcile.service 2>/dev/null || true")
 	return d.sh("cat /run/out")
 }
 
@@ -36,6 +41,7 @@ func TestUnits(t *testing.T) {
 	d := newDevice(t, vm.Stock)
 	d.want("cd /usr/lib/systemd/system && systemd-analyze verify --man=no ovl-restore-*.service 2>&1", "")
 
+	d.sandbox()
 	if got, want := d.sandboxed("/usr/bin/readlink /proc/self/ns/mnt"), d.sh("readlink /proc/1/ns/mnt"); got != want {
 		t.Errorf("the units have the mount name space %s, everybody else has %s", got, want)
 	}
@@ -58,4 +64,19 @@ func TestUnits(t *testing.T) {
 	// The upper on a device that has to be mounted first.
 	d.sh("rm /etc/issue && umount -l /data")
 	wantString(t, d.sandboxed("/usr/bin/ovl-restore /etc /etc/issue"), "restored /etc/issue (remount)")
+
+	// Where old files are removed, what is beside an upper stays.
+	d.sh("mkdir -p /run/tmpfiles.d && echo 'd /var/tmp 1777 - - 1s' >/run/tmpfiles.d/aged.conf && " +
+		"mkdir /var/tmp/u.ovl-restore && touch /var/tmp/u.ovl-restore/backup /var/tmp/old && sleep 2 && systemd-tmpfiles --clean")
+	d.want("cd /var/tmp && ls -d old u.ovl-restore/backup 2>/dev/null || true", "u.ovl-restore/backup")
+
+	// The button, held for long enough: the request and the reboot, from in there.
+	event := d.sh("grep -l 'AT Translated' /sys/class/input/event*/device/name | cut -d / -f 5")
+	d.sh("mount /dev/vdc /data; echo 'OPTIONS=--key KEY_POWER --hold 1s' >/etc/default/ovl-restore-button; systemctl start ovl-restore-button@" + event)
+	if _, err := d.guest.Monitor(d.ctx, "sendkey power 3000"); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.guest.Gone(d.ctx); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -195,6 +195,20 @@ func (v *VM) Shutdown(ctx context.Context) error {
 	return errors.Join(err, v.Kill())
 }
 
+// Gone waits until the guest has ended by itself, as it does when it reboots, and
+// fails if its kernel complained during its life.
+func (v *VM) Gone(ctx context.Context) error {
+	var err error
+	select {
+	case <-v.qemu.done:
+		v.console.wait(time.Second)
+		err = v.Complaints()
+	case <-ctx.Done():
+		err = v.explain(fmt.Errorf("wait for its end: %w", context.Cause(ctx)))
+	}
+	return errors.Join(err, v.Kill())
+}
+
 // Complaints returns an error that holds what the kernel complained of so far:
 // warnings, bugs, lock-order reports, hung tasks.
 func (v *VM) Complaints() error { return complaints(v.console.String()) }
