@@ -3,7 +3,9 @@
 package appliance_test
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"github.com/ovl-restore/ovl-restore/test/vm"
 )
@@ -72,11 +74,14 @@ func TestUnits(t *testing.T) {
 
 	// The button, held for long enough: the request and the reboot, from in there.
 	event := d.sh("grep -l 'AT Translated' /sys/class/input/event*/device/name | cut -d / -f 5")
-	d.sh("mount /dev/vdc /data; echo 'OPTIONS=--key KEY_POWER --hold 1s' >/etc/default/ovl-restore-button; systemctl start ovl-restore-button@" + event)
+	d.sh("mount /dev/vdc /data; echo 'OPTIONS=--key KEY_POWER --hold 1s' >/etc/default/ovl-restore-button; systemctl start ovl-restore-button@" + event + "; " +
+		"until journalctl -o cat -u ovl-restore-button@" + event + " | grep -q watching; do sleep 0.3; done")
 	if _, err := d.guest.Monitor(d.ctx, "sendkey power 3000"); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.guest.Gone(d.ctx); err != nil {
+	ctx, cancel := context.WithTimeout(d.ctx, 3*time.Minute)
+	defer cancel()
+	if err := d.guest.Gone(ctx); err != nil {
 		t.Fatal(err)
 	}
 }
