@@ -41,11 +41,12 @@ func (c *console) String() string {
 	return strings.ReplaceAll(c.text.String(), "\r\n", "\n")
 }
 
-// wait waits for the end of the console, but not longer than limit.
-func (c *console) wait(limit time.Duration) {
+// wait waits for the end of the console, but not for long: what a dead guest has
+// written is on its way.
+func (c *console) wait() {
 	select {
 	case <-c.done:
-	case <-time.After(limit):
+	case <-time.After(time.Second):
 	}
 }
 

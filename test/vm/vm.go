@@ -163,7 +163,7 @@ func (v *VM) path(name string) string { return filepath.Join(v.dir, name) }
 func (v *VM) explain(err error) error {
 	if errors.Is(err, ErrDied) {
 		// The last words may still be on their way.
-		v.console.wait(time.Second)
+		v.console.wait()
 	}
 	if complaints := v.Complaints(); complaints != nil {
 		return fmt.Errorf("%w; %w", err, complaints)
@@ -189,7 +189,7 @@ func (v *VM) Shutdown(ctx context.Context) error {
 		// It has said bye: how it powers off is its own matter. A system with
 		// services stops them first.
 		v.qemu.wait(60 * time.Second)
-		v.console.wait(time.Second)
+		v.console.wait()
 		err = v.Complaints()
 	}
 	return errors.Join(err, v.Kill())
@@ -201,7 +201,7 @@ func (v *VM) Gone(ctx context.Context) error {
 	var err error
 	select {
 	case <-v.qemu.done:
-		v.console.wait(time.Second)
+		v.console.wait()
 		err = v.Complaints()
 	case <-ctx.Done():
 		err = v.explain(fmt.Errorf("wait for its end: %w", context.Cause(ctx)))
@@ -233,7 +233,7 @@ func (v *VM) end() {
 	if v.agent != nil {
 		v.agent.close()
 		v.monitor.close()
-		v.console.wait(time.Second)
+		v.console.wait()
 	}
 }
 
