@@ -27,7 +27,7 @@ func (r *restorer) refuseConflicts(ctx context.Context, jobs []*job) error {
 	}
 	lowDir := openPlace{fd: -1}
 	defer lowDir.close()
-	var sketch *originSketch
+	sketch := r.sketch // nil where all is done at once
 	for _, j := range jobs {
 		if j.Action == ActDiscard || j.Action == ActRemove {
 			s.dropped[j.rel] = true
@@ -49,16 +49,17 @@ func (r *restorer) refuseConflicts(ctx context.Context, jobs []*job) error {
 			if r.Mount.Config.followsOrigins(s.layers.lowers[j.low.dir.layer]) {
 				handle = handleIn(s.layers, &lowDir, j)
 			}
-			if !r.decideAll && sketch == nil {
+			if sketch == nil && !r.decideAll || sketch != nil && sketch.of != s.layers.upper {
 				var err error
-				if sketch, err = r.sketchOf(ctx, s.layers); err != nil {
+				if sketch, err = r.readSketch(ctx, s.layers); err != nil {
 					return err
 				}
 			}
 			switch {
-			case sketch == nil:
+			case sketch != nil && !r.suspects(sketch, j, handle):
+			case r.decideAll:
 				s.want(j, handle)
-			case r.suspects(sketch, j, handle):
+			default:
 				j.deferred = true
 			}
 		}

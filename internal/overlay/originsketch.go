@@ -22,11 +22,8 @@ type originSketch struct {
 // yes that means nothing: it costs time.
 const sketchSize = 1 << 22
 
-// sketchOf reads the upper, once for a call of Restore.
-func (r *restorer) sketchOf(ctx context.Context, layers *Layers) (*originSketch, error) {
-	if r.sketch != nil && r.sketch.of == layers.upper {
-		return r.sketch, nil
-	}
+// readSketch reads the upper, once for a call of Restore.
+func (r *restorer) readSketch(ctx context.Context, layers *Layers) (*originSketch, error) {
 	r.sketch = &originSketch{of: layers.upper, seed: maphash.MakeSeed(), times: make([]uint8, sketchSize)}
 	return r.sketch, (&originScan{layers: layers, sketch: r.sketch}).run(ctx)
 }

@@ -134,6 +134,7 @@ type way struct {
 var marksWays = []way{
 	{name: "find UPPER -type c", args: []string{"find", "upper", "-type", "c"}},
 	{name: "one thread, getdents and opaque", self: "plain", procs: 1},
+	{name: "one thread, the same and whiteouts", self: "plain-marks", procs: 1},
 	{name: "marks", self: "marks"},
 	{name: "marks, GOMAXPROCS=1", self: "marks", procs: 1},
 }
@@ -218,7 +219,14 @@ func (w way) run(dir string) (took time.Duration, usage *syscall.Rusage, err err
 func measure(what, dir string) error {
 	switch what {
 	case "plain":
-		return plain(filepath.Join(dir, "upper"))
+		return plain(filepath.Join(dir, "upper"), nil)
+	case "plain-marks":
+		n := 0
+		err := plain(filepath.Join(dir, "upper"), func(string) { n++ })
+		if err == nil && n == 0 {
+			err = errors.New("nothing was found")
+		}
+		return err
 	case "check":
 		return check(dir)
 	case "restore":
