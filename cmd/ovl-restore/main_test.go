@@ -36,6 +36,8 @@ func TestMain(m *testing.M) {
 		"on-full":      onFull,
 		"on-journal":   onJournal,
 		"interrupt-at": interruptAt,
+
+		"slowly-on-terminal": slowlyOnTerminal,
 	})
 }
 

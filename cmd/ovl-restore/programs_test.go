@@ -51,6 +51,31 @@ func onTerminal() {
 	exitAs(cmd.Wait())
 }
 
+// slowlyOnTerminal does the same, and lets more than a second pass at the
+// program's n-th look at a directory; n is the first argument.
+func slowlyOnTerminal() {
+	n, err := strconv.Atoi(os.Args[1])
+	must(err)
+	control, terminal := openTerminal()
+	var stop faultpoint.Stop
+	ended := make(chan error, 1)
+	go func() {
+		var err error
+		stop, err = faultpoint.Pause(unix.SYS_GETDENTS64, progressAfter+progressEvery).Run(faultpoint.Program{
+			Args: os.Args[2:], Stdout: os.Stdout, Stderr: terminal,
+		}, n)
+		ended <- errors.Join(err, terminal.Close())
+	}()
+	if _, err := io.Copy(os.Stderr, control); err != nil && !errors.Is(err, unix.EIO) {
+		must(err)
+	}
+	must(<-ended)
+	if stop.N == 0 {
+		must(fmt.Errorf("slowly-on-terminal: the program ended before: %d", stop.Exit))
+	}
+	os.Exit(stop.Exit)
+}
+
 func openTerminal() (control, terminal *os.File) {
 	control, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	must(err)

@@ -71,6 +71,13 @@ func statusRows(s *overlayStatus) [][]string {
 	if s.Bytes != nil {
 		add("room", roomLine(s))
 	}
+	addFeatures(s, add)
+	return rows
+}
+
+// addFeatures adds what the other commands have to say of an overlay: backups,
+// reconciling, resets.
+func addFeatures(s *overlayStatus, add func(word, value string)) {
 	if s.store != nil {
 		add("store", quotePath(s.store.Path))
 		add("", storeLine(s.store, s.now))
@@ -81,7 +88,6 @@ func statusRows(s *overlayStatus) [][]string {
 		word = ""
 	}
 	add("reset", resetLine(s.reset, s.now))
-	return rows
 }
 
 func layerLine(l *overlay.LayerStatus) string {

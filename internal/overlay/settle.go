@@ -9,7 +9,7 @@ import (
 
 // A tree may have a million deviations. So the jobs of a walk are settled some
 // thousand at a time: done, verified, reported, and forgotten.
-var settleJobs = 4096 // so many; the tests have fewer
+var settleJobs = 2048 // so many; the tests have fewer
 
 const (
 	settleKept  = 256 << 10 // bytes that the names of what is kept may take

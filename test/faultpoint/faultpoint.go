@@ -24,6 +24,7 @@ import (
 	"os/exec"
 	"runtime"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -49,7 +50,8 @@ func (s Stop) String() string {
 type Fault struct {
 	errno     unix.Errno // 0: the program is killed
 	interrupt bool       // or gets SIGINT
-	of        uint64     // if not 0, only this system call counts
+	pause     time.Duration
+	of        uint64 // if not 0, only this system call counts
 	every     int
 }
 
@@ -63,13 +65,17 @@ func Fail(errno unix.Errno) Fault { return Fault{errno: errno} }
 // system calls of that number count; 0 stands for all that change something.
 func Interrupt(call uint64) Fault { return Fault{interrupt: true, of: call} }
 
+// Pause lets time pass before the call, as a slow disk does. It counts as
+// Interrupt does.
+func Pause(call uint64, d time.Duration) Fault { return Fault{pause: d, of: call} }
+
 // Every makes a sweep go on by n calls at a time, for a test that has to be short.
 func (f Fault) Every(n int) Fault {
 	f.every = n
 	return f
 }
 
-func (f Fault) kills() bool { return f.errno == 0 && !f.interrupt }
+func (f Fault) kills() bool { return f.errno == 0 && !f.interrupt && f.pause == 0 }
 
 // Program is what to run.
 type Program struct {
@@ -270,6 +276,9 @@ func (t *tracer) call(tid int) error {
 	}
 	t.stop.N, t.stop.Call = t.seen, name
 	switch {
+	case t.fault.pause > 0:
+		time.Sleep(t.fault.pause)
+		return nil
 	case t.fault.interrupt:
 		return unix.Kill(t.pid, unix.SIGINT)
 	case t.fault.kills():
