@@ -158,7 +158,7 @@ func runCheck(ctx context.Context, out *printer, f checkFlags, args []string) er
 		u, err := overlay.OpenUnmounted(
 			overlay.Directories{Upper: f.upper, Lowers: lowers, DataOnly: data, Work: f.work},
 			overlay.LayerOptions{UserXattr: f.userxattr})
-		r.check(ctx, checkedOverlay{name: f.upper, upper: f.upper, work: f.work}, u, err)
+		r.check(ctx, &checkedOverlay{name: f.upper, upper: f.upper, work: f.work}, u, err)
 		return r.exit()
 	}
 	overlays, err := choose(args, f.all)
@@ -175,11 +175,11 @@ func runCheck(ctx context.Context, out *printer, f checkFlags, args []string) er
 		}
 		o, err := c.open()
 		if err != nil {
-			r.check(ctx, checkedOverlay{name: c.name()}, nil, err)
+			r.check(ctx, &checkedOverlay{name: c.name()}, nil, err)
 			continue
 		}
 		m := o.Mount
-		r.check(ctx, checkedOverlay{
+		r.check(ctx, &checkedOverlay{
 			name: m.Point, upper: m.Point, work: m.Config.Work.Path, mounted: true,
 			root: strings.Trim(m.Root, "/"), hidden: m.Config.Upper.Path,
 		}, o, nil)
@@ -204,7 +204,7 @@ func (r *checkRun) exit() error {
 }
 
 // check checks one overlay, and closes it.
-func (r *checkRun) check(ctx context.Context, c checkedOverlay, o checkable, err error) {
+func (r *checkRun) check(ctx context.Context, c *checkedOverlay, o checkable, err error) {
 	if err == nil {
 		err = errors.Join(r.checkOpen(ctx, c, o), o.Close())
 	}
@@ -214,22 +214,41 @@ func (r *checkRun) check(ctx context.Context, c checkedOverlay, o checkable, err
 	}
 }
 
-func (r *checkRun) checkOpen(ctx context.Context, c checkedOverlay, o checkable) error {
-	opts := overlay.CheckOptions{Looked: &r.looked, Failed: func(rel string, err error) {
-		r.code |= fsckError
-		r.progress.clear()
-		r.failure(c.where(overlay.Finding{In: overlay.InUpper, Path: rel}), err)
-	}}
+func (r *checkRun) checkOpen(ctx context.Context, c *checkedOverlay, o checkable) error {
+	keep := &keeper{ctx: ctx, wait: r.flags.wait, out: r.printer, intent: journal.Intent{Kind: journal.KindRepair, Overlay: c.name}}
+	var failed error // the repair; it is not tried again
+	opts := overlay.CheckOptions{
+		Looked: &r.looked,
+		Failed: func(rel string, err error) {
+			r.code |= fsckError
+			r.failure(c.where(overlay.Finding{In: overlay.InUpper, Path: rel}), err)
+		},
+		Found: func(findings []overlay.Finding) error {
+			if r.flags.repair && failed == nil && ctx.Err() == nil {
+				failed = o.Repair(ctx, findings, overlay.RepairOptions{Keeper: keep.open})
+			}
+			r.count(c, findings)
+			r.findings(c, findings)
+			return failed
+		},
+	}
 	stop := r.watch(&r.looked)
-	findings, err := o.Check(ctx, opts)
+	_, err := o.Check(ctx, opts)
 	stop()
 	if err != nil && ctx.Err() != nil {
 		err = errFoundSoFar
+	} else if failed != nil {
+		err = failed
 	}
-	if err == nil && r.flags.repair {
-		keep := &keeper{ctx: ctx, wait: r.flags.wait, out: r.printer, intent: journal.Intent{Kind: journal.KindRepair, Overlay: c.name}}
-		err = errors.Join(o.Repair(ctx, findings, overlay.RepairOptions{Keeper: keep.open}), keep.close())
+	err = errors.Join(err, keep.close())
+	if err == nil {
+		r.checked(c)
 	}
+	return err
+}
+
+// count adds what was found to the outcome.
+func (r *checkRun) count(c *checkedOverlay, findings []overlay.Finding) {
 	for _, f := range findings {
 		switch {
 		case f.Repaired:
@@ -246,6 +265,4 @@ func (r *checkRun) checkOpen(ctx context.Context, c checkedOverlay, o checkable)
 			r.code |= fsckError
 		}
 	}
-	r.findings(c, findings, err == nil)
-	return err
 }

@@ -44,9 +44,8 @@ func (c *checkedOverlay) where(f overlay.Finding) string {
 //
 //	PATH: CODE: what is there; what it does (what to do)
 //
-// Effect and advice are printed with the first finding that has them. complete
-// says that all was looked at.
-func (p *printer) findings(c checkedOverlay, findings []overlay.Finding, complete bool) {
+// Effect and advice are printed with the first finding that has them.
+func (p *printer) findings(c *checkedOverlay, findings []overlay.Finding) {
 	for _, f := range findings {
 		switch {
 		case p.json:
@@ -61,8 +60,11 @@ func (p *printer) findings(c checkedOverlay, findings []overlay.Finding, complet
 			p.failure(c.where(f), f.Err)
 		}
 	}
+}
+
+// checked says that all of one overlay was looked at.
+func (p *printer) checked(c *checkedOverlay) {
 	switch {
-	case !complete:
 	case p.json:
 		p.object(jsonChecked{jsonPath: newJSONPath(c.name), Status: "checked", Problems: c.left, Repaired: c.repaired, Notices: c.notices})
 	case !p.quiet && !p.nul:
@@ -70,7 +72,7 @@ func (p *printer) findings(c checkedOverlay, findings []overlay.Finding, complet
 	}
 }
 
-func findingLine(c checkedOverlay, f overlay.Finding, said map[string]bool) string {
+func findingLine(c *checkedOverlay, f overlay.Finding, said map[string]bool) string {
 	line := quotePath(c.where(f)) + ": "
 	if f.Severity == overlay.Notice {
 		line += "notice: "
@@ -90,7 +92,7 @@ func findingLine(c checkedOverlay, f overlay.Finding, said map[string]bool) stri
 	return line
 }
 
-func checkedSentence(c checkedOverlay) string {
+func checkedSentence(c *checkedOverlay) string {
 	var parts []string
 	add := func(n int, one, many string) {
 		switch {
@@ -137,7 +139,7 @@ type jsonChecked struct {
 	Notices  int    `json:"notices"`
 }
 
-func newJSONFinding(c checkedOverlay, f overlay.Finding) jsonFinding {
+func newJSONFinding(c *checkedOverlay, f overlay.Finding) jsonFinding {
 	j := jsonFinding{
 		jsonPath: newJSONPath(c.where(f)), Overlay: c.name,
 		Code: string(f.Code), Severity: string(f.Severity), In: string(f.In),

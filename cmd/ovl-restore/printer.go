@@ -99,6 +99,7 @@ func (p *printer) flush() bool {
 func (p *printer) line(s string) {
 	// Whole lines at a time: two processes may write to one pipe.
 	if p.stdout.Available() <= len(s) {
+		p.progress.clear()
 		_ = p.stdout.Flush()
 	}
 	_, _ = p.stdout.WriteString(s + "\n")

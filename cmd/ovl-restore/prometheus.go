@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/ovl-restore/ovl-restore/internal/overlay"
+	"github.com/ovl-restore/ovl-restore/internal/reset"
 )
 
 // metric is a family of the Prometheus text format: all of its samples stand
@@ -55,6 +56,7 @@ func metrics(all []*overlayStatus) []*metric {
 	newest := &metric{name: "ovl_restore_transaction_newest_timestamp_seconds", help: "When the newest of them began."}
 	reconciled := &metric{name: "ovl_restore_reconciled_timestamp_seconds", help: "When the upper was fitted to an image; confirmed is whether the image is known to be good."}
 	pending := &metric{name: "ovl_restore_reconcile_pending", help: "Entries that wait for the user, with the image's version beside them, and requests that wait for the next run."}
+	resets := &metric{name: "ovl_restore_reset", help: "The state of a factory reset: 1 where one is requested, begun, or being cleaned up after."}
 	for _, s := range all {
 		mount := label("mount", s.Mount.Point)
 		info.add(1, append([][2]string{mount}, infoLabels(s)...)...)
@@ -81,6 +83,9 @@ func metrics(all []*overlayStatus) []*metric {
 			pending.add(int64(len(s.recon.Pending)), mount, label("what", "conflicts"))
 			pending.add(int64(s.recon.Queued), mount, label("what", "requests"))
 		}
+		if s.reset != nil {
+			resets.add(number(s.reset.State != reset.None), mount, label("state", string(s.reset.State)))
+		}
 		if s.store != nil {
 			freeable.add(s.store.Bytes, mount, label("what", "backups"))
 			transactions.add(int64(s.store.Transactions-s.store.Open), mount, label("state", "done"))
@@ -91,7 +96,7 @@ func metrics(all []*overlayStatus) []*metric {
 			}
 		}
 	}
-	return []*metric{info, complete, method, deviations, upper, freeable, size, free, transactions, oldest, newest, reconciled, pending}
+	return []*metric{info, complete, method, deviations, upper, freeable, size, free, transactions, oldest, newest, reconciled, pending, resets}
 }
 
 func methodName(m overlay.MethodStatus) string {

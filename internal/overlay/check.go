@@ -18,6 +18,10 @@ type CheckOptions struct {
 	// Looked, if not nil, counts the upper entries that were looked at, while it
 	// goes on.
 	Looked *atomic.Int64
+	// Found, if not nil, is handed the findings, at most some thousand at a time,
+	// while the check goes on, and at its end; they are not for keeping. Its error
+	// ends the check.
+	Found func([]Finding) error
 	// Failed, if not nil, is told what in the upper could not be looked at, and the
 	// check goes on; else it ends there.
 	Failed func(path string, err error)
@@ -25,7 +29,7 @@ type CheckOptions struct {
 
 // Check looks for what is wrong with the layers of a mounted overlay, and writes
 // nothing. The findings are sorted by path; those of a check that failed, or was
-// interrupted, come with the error.
+// interrupted, come with the error. With CheckOptions.Found, none are returned.
 func (o *Overlay) Check(ctx context.Context, opts CheckOptions) ([]Finding, error) {
 	layers, err := o.Layers()
 	if err != nil {
@@ -38,6 +42,17 @@ func (o *Overlay) Check(ctx context.Context, opts CheckOptions) ([]Finding, erro
 	if c.work, err = o.work(); err == nil {
 		defer func() { _ = c.work.root.Close() }()
 	}
+	if found := opts.Found; found != nil {
+		c.opts.Found = func(findings []Finding) error {
+			err := found(findings)
+			if err == nil && o.layers().upper != layers.upper { // it was proven to be elsewhere
+				err = errUpperMoved
+			}
+			return err
+		}
+	}
+	o.walking = true
+	defer func() { o.walking = false }()
 	return c.run(ctx)
 }
 
@@ -79,11 +94,22 @@ func (c *checker) run(ctx context.Context) ([]Finding, error) {
 		c.foundInWork(WorkNotFound, ".", "the work directory was not found, and not looked at")
 		c.findings[len(c.findings)-1].Severity = Notice
 	}
+	err = errors.Join(err, c.handOut())
+	return c.findings, err
+}
+
+// handOut hands out what was found so far, where that is wanted.
+func (c *checker) handOut() error {
 	sortBy(c.findings, func(i, j int) bool {
 		a, b := &c.findings[i], &c.findings[j]
 		return cmp.Or(cmp.Compare(b.In, a.In), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Code, b.Code)) < 0
 	})
-	return c.findings, err
+	if c.opts.Found == nil {
+		return nil
+	}
+	err := c.opts.Found(c.findings)
+	c.findings = c.findings[:0]
+	return err
 }
 
 // walk looks at every entry of the upper.
@@ -100,6 +126,7 @@ func (c *checker) walk(ctx context.Context) error {
 		if len(at.findings)+len(at.origins) > 0 || at.evidence != (evidence{}) {
 			mu.Lock()
 			in[d.n], d.n.hasSelf = at, true
+			d.n.beside = 256 * (len(at.findings) + len(at.origins))
 			mu.Unlock()
 		}
 		return err
@@ -113,7 +140,10 @@ func (c *checker) walk(ctx context.Context) error {
 		c.findings = append(c.findings, at.findings...)
 		c.origins = append(c.origins, at.origins...)
 		c.evidence.add(at.evidence)
-		return nil
+		if len(c.findings) < settleJobs || c.opts.Found == nil {
+			return nil
+		}
+		return c.handOut()
 	}
 	w.failed = func(rel string, err error) error {
 		if c.opts.Failed == nil {

@@ -25,6 +25,7 @@ type Overlay struct {
 	contract kernelContract // contractUnknown until it was asked
 	upper    *reached       // nil until it was looked for
 	lowers   *reached
+	walking  bool // the lowers are in use
 }
 
 // Options say how to open an overlay.

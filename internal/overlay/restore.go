@@ -68,7 +68,6 @@ type restorer struct {
 	keptSize int
 	deferred []*job            // see settle
 	trees    []*job            // the directories that were walked
-	walking  bool              // one is: the lowers are in use
 	restored map[string]bool   // clean paths whose entry was or will be brought back
 	byName   map[string][]*job // the same, by the last component
 	changed  map[string]*job   // by place in the upper: what this call changed there

@@ -111,6 +111,82 @@ func TestRestoringALargeTreeInLittleMemory(t *testing.T) {
 	}
 }
 
+// Nor does what a check takes, with what it finds.
+func TestCheckingALargeUpperInLittleMemory(t *testing.T) {
+	few, many := 6000, 18000
+	if testing.Short() {
+		few, many = 5000, 10000
+	}
+	peak := map[int]uint64{}
+	for _, n := range []int{few, many} {
+		s := &stage{t: t, Overlay: namespace.NewOverlay(t), userxattr: !namespace.Privileged()}
+		s.fillDeletions(n)
+		s.must(os.Rename(s.Lower, s.Lower+".old"))
+		s.must(os.Mkdir(s.Lower, 0o755))
+		total := 0
+		_, err := s.unmounted().Check(context.Background(), CheckOptions{Found: func(findings []Finding) error {
+			for _, f := range findings {
+				if f.Code != ExposedWhiteout {
+					t.Fatalf("%+v", f)
+				}
+			}
+			total += len(findings)
+			peak[n] = max(peak[n], heapInUse())
+			return nil
+		}})
+		s.must(err)
+		if total != n {
+			t.Fatalf("%d findings, want %d", total, n)
+		}
+	}
+	t.Logf("%d: %d KiB, %d: %d KiB", few, peak[few]>>10, many, peak[many]>>10)
+	if grown := int64(peak[many]) - int64(peak[few]); grown > 1<<20 {
+		t.Errorf("%d more findings take %d KiB more", many-few, grown>>10)
+	}
+}
+
+// What was found is repaired a piece at a time, and the check goes on.
+func TestRepairingInPieces(t *testing.T) {
+	defer func(n int) { settleJobs = n }(settleJobs)
+	settleJobs = 1
+	s := newCheckStage(t)
+	fill(t, s.Upper, "own/f")
+	for _, rel := range []string{"a", "own/exposed", "own/too", "z"} {
+		s.whiteout(rel)
+	}
+	s.mount()
+	s.live()
+	o := s.open()
+	pieces := 0
+	var repaired []string
+	k := s.keep()
+	_, err := o.Check(context.Background(), CheckOptions{Found: func(findings []Finding) error {
+		if len(findings) > 0 {
+			pieces++
+		}
+		err := o.Repair(context.Background(), findings, RepairOptions{Keeper: k.open})
+		for _, f := range findings {
+			if f.Repaired {
+				repaired = append(repaired, f.Path)
+			}
+		}
+		return err
+	}})
+	s.must(err)
+	wantLines(t, repaired, "a", "z", "own/exposed", "own/too")
+	if pieces != 2 {
+		t.Errorf("%d pieces, want one for each directory", pieces)
+	}
+	wantFound(t, s.check())
+}
+
+func heapInUse() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
 // peakOfRestoring is how much memory was in use at most, when one entry in
 // two thousand was reported.
 func peakOfRestoring(t *testing.T, n int, dryRun bool) (peak uint64) {
@@ -132,10 +208,7 @@ func peakOfRestoring(t *testing.T, n int, dryRun bool) (peak uint64) {
 			t.Fatalf("%+v", r)
 		}
 		if results++; results%2000 == 0 {
-			runtime.GC()
-			var m runtime.MemStats
-			runtime.ReadMemStats(&m)
-			peak = max(peak, m.HeapAlloc)
+			peak = max(peak, heapInUse())
 		}
 	})
 	if planned != n || results != 2*n {

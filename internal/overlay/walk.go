@@ -80,9 +80,10 @@ type failure struct {
 
 // results are what was found in a directory, in little memory.
 type results struct {
-	recs  []record
-	names []byte
-	extra []extra
+	recs   []record
+	names  []byte
+	extra  []extra
+	beside int // bytes that visit keeps elsewhere until they are handed out
 }
 
 // record is one entry of a directory.
@@ -130,7 +131,7 @@ func (r *results) sort() {
 	slices.SortFunc(r.recs, func(a, b record) int { return bytes.Compare(r.nameOf(&a), r.nameOf(&b)) })
 }
 
-func (r *results) size() int { return 16*cap(r.recs) + cap(r.names) + 56*cap(r.extra) }
+func (r *results) size() int { return r.beside + 16*cap(r.recs) + cap(r.names) + 56*cap(r.extra) }
 
 // rel is the directory's path from the root of the upper.
 func (n *node) rel() string {
