@@ -23,7 +23,7 @@ export SOURCE_DATE_EPOCH=$date
 base=$(sed -n '1s/.*(\(.*\)).*/\1/p' debian/changelog)
 version=${revision#v}
 # Between releases: after the one that is named, and in the order of time.
-[[ $version =~ ^[0-9]+(\.[0-9]+)*$ ]] || version=$base+git$(date -u -d "@$date" +%Y%m%d%H%M%S).${revision//-/.}
+[[ $version =~ ^[0-9]+(\.[0-9]+)+$ ]] || version=$base+git$(date -u -d "@$date" +%Y%m%d%H%M%S).${revision//-/.}
 {
 	echo "ovl-restore ($version) unstable; urgency=medium"
 	printf '\n  * Built from %s.\n\n' "$revision"
