@@ -66,6 +66,7 @@ cat <<'EOL'
 
 By people, and by machines that this one is not:
   [ ] CI is green on this commit; make test-kernel-race, -debug, -32, -powercut are, too
+  [ ] make check-deb: the packages in Debian 12, through an update and a factory reset
   [ ] the kernel patches apply to the newest 6.1.y and 6.12.y (make kernel-tree)
   [ ] the layer: the commands in yocto/meta-ovl-restore/README.md that need BitBake
   [ ] README: figures and output are of this version

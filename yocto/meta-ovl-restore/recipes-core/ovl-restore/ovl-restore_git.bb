@@ -18,7 +18,7 @@ OVL_RESTORE_GIT ?= "git://github.com/ovl-restore/ovl-restore.git;protocol=https;
 SRC_URI = "${OVL_RESTORE_GIT};destsuffix=${GO_SRCURI_DESTSUFFIX} \
     file://run-ptest \
 "
-SRCREV ?= "a2232d8ad43fd69efe844f12da830898ff3e14bb"
+SRCREV ?= "64ffb677c2c4e610cd4b37cbd37029c58c571bf8"
 PV = "0.1.0+git"
 
 require ${BPN}-go-mods.inc
