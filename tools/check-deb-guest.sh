@@ -7,7 +7,7 @@
 #
 # shellcheck disable=SC2317 # the steps are called by their numbers
 set -euo pipefail
-exec >/dev/ttyS0 2>&1
+exec >/dev/ttyS1 2>&1
 
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 readonly at=/srv/check units="ovl-restore-reconcile ovl-restore-baseline ovl-restore-reset-cleanup"
