@@ -9,6 +9,10 @@
 #
 #	swupdate --postupdate /usr/share/ovl-restore/swupdate/ovl-restore.sh
 #
+# (swupdate -i of 2022.12 now and then ends with 1 in place of running that, after
+# an update that was successful. ovl-restore-baseline.service at shutdown then
+# makes up for it.)
+#
 # or in the update, copied beside its sw-description, which says:
 #
 #	scripts: ( { filename = "ovl-restore.sh"; type = "shellscript"; } );

@@ -72,10 +72,13 @@ func TestUnits(t *testing.T) {
 		"mkdir /var/tmp/u.ovl-restore && touch /var/tmp/u.ovl-restore/backup /var/tmp/old && sleep 2 && systemd-tmpfiles --clean")
 	d.want("cd /var/tmp && ls -d old u.ovl-restore/backup 2>/dev/null || true", "u.ovl-restore/backup")
 
-	// The button, held for long enough: the request and the reboot, from in there.
+	// The button. udev starts its service; this one is no gpio-keys, but a keyboard.
+	// Held for long enough: the request and the reboot, from in there.
 	event := d.sh("grep -l 'AT Translated' /sys/class/input/event*/device/name | cut -d / -f 5")
-	d.sh("mount /dev/vdc /data; echo 'OPTIONS=--key KEY_POWER --hold 1s' >/etc/default/ovl-restore-button; systemctl start ovl-restore-button@" + event + "; " +
-		"until journalctl -o cat -u ovl-restore-button@" + event + " | grep -q watching; do sleep 0.3; done")
+	d.sh("mount /dev/vdc /data; echo 'OPTIONS=--key KEY_POWER --hold 1s' >/etc/default/ovl-restore-button; rules=90-ovl-restore-button.rules; " +
+		"mkdir -p /run/udev/rules.d; sed 's/gpio-keys|gpio-keys-polled/atkbd/' /usr/lib/udev/rules.d/$rules >/run/udev/rules.d/$rules; " +
+		"udevadm control --reload; udevadm trigger --action=add /sys/class/input/" + event + "; " +
+		"timeout 90 sh -c 'until journalctl -o cat -u ovl-restore-button@" + event + " | grep -q watching; do sleep 0.3; done'")
 	if _, err := d.guest.Monitor(d.ctx, "sendkey power 3000"); err != nil {
 		t.Fatal(err)
 	}

@@ -144,6 +144,10 @@ func TestUpdate(t *testing.T) {
 	d.want("journalctl -b -o cat -u ovl-restore-reconcile.service | grep -c prune-orphan", "1")
 	wantMatch(t, d.sh("systemctl status ovl-restore-reconcile.service || true"), `ovl-restore.toml:2: .*prune-orphan`)
 
+	// Nor does a device reboot for a reset that could not be asked for.
+	d.sh("systemctl start factory-reset.target")
+	d.want("systemctl is-failed ovl-restore-reset-request.service; systemctl list-jobs --no-legend; systemctl reset-failed", "failed")
+
 	// Mended, the update's transactions are undone: the state before it.
 	d.sh("rm -r /etc/ovl-restore; systemctl restart ovl-restore-reconcile.service ovl-restore-reset-cleanup.service")
 	d.want(tree, before)
