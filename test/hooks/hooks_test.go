@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package hooks tests the hooks in integrations/ as their engines call them, on
-// an overlay. RAUC's and dpkg's run on the device of test/appliance.
+// an overlay. RAUC itself, and dpkg, also run them on the device of test/appliance.
 package hooks
 
 import (
