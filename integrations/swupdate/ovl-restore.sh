@@ -9,9 +9,9 @@
 #
 #	swupdate --postupdate /usr/share/ovl-restore/swupdate/ovl-restore.sh
 #
-# (swupdate -i of 2022.12 now and then ends with 1 in place of running that, after
-# an update that was successful. ovl-restore-baseline.service at shutdown then
-# makes up for it.)
+# (swupdate -i of 2022.12 now and then takes the state before the installation for
+# its end, and exits with 1 without running that, and with the installation cut
+# off or done. ovl-restore-baseline.service at shutdown makes up for it.)
 #
 # or in the update, copied beside its sw-description, which says:
 #
