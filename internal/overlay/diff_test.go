@@ -283,7 +283,7 @@ func TestDiffDataOnly(t *testing.T) {
 	data := filepath.Join(filepath.Dir(s.Lower), "data")
 	fill(t, data, "object")
 	content := contentIn(data, "object")
-	for _, name := range []string{"same", "other"} {
+	for _, name := range []string{"same", "other", "mode"} {
 		path := s.inLower(name)
 		s.must(os.WriteFile(path, nil, 0o644))
 		s.must(os.Truncate(path, int64(len(content))))
@@ -299,13 +299,15 @@ func TestDiffDataOnly(t *testing.T) {
 	s.mount(target, "metacopy=on", "redirect_dir=on")
 	s.write("same", content)
 	s.write("other", strings.ToUpper(content))
+	s.must(os.Chmod(s.merged("mode"), 0o600)) // a metacopy of a metacopy
+	wantFound(t, s.check())
 	o := s.open()
 	got := map[string]Kind{}
 	s.must(o.Diff(context.Background(), DiffOptions{Content: true}, func(d Deviation) error {
 		got[d.Path] = d.Kind
 		return nil
 	}))
-	if diff := cmp.Diff(map[string]Kind{"same": Metadata, "other": Modified}, got); diff != "" {
+	if diff := cmp.Diff(map[string]Kind{"same": Metadata, "other": Modified, "mode": Metadata}, got); diff != "" {
 		t.Errorf("kinds (-want +got):\n%s", diff)
 	}
 	both, err := o.Copies("other")

@@ -18,9 +18,9 @@ type originSketch struct {
 	times []uint8 // by hash, how often: 2 for more
 }
 
-// sketchSize is a power of two. With a million origins, one answer in five is a
+// sketchSize is a power of two. With a million origins, one answer in three is a
 // yes that means nothing: it costs time.
-const sketchSize = 1 << 22
+const sketchSize = 1 << 21
 
 // readSketch reads the upper, once for a call of Restore.
 func (r *restorer) readSketch(ctx context.Context, layers *Layers) (*originSketch, error) {

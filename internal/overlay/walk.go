@@ -44,7 +44,7 @@ type walk struct {
 }
 
 // heldMax is when the others stop and wait for the one that hands out.
-const heldMax = 4 << 20
+const heldMax = 2 << 20
 
 // node is a directory in a walk.
 type node struct {

@@ -146,12 +146,13 @@ var diffWays = []way{
 	{name: "diff, GOMAXPROCS=1", self: "diff", procs: 1},
 }
 
-// Both are measured against what diff has to be measured against: each reads the
+// These are measured against what diff has to be measured against: each reads the
 // upper and the lower.
 var checkWays = []way{
 	{name: "find UPPER LOWER -size +1000c", args: []string{"find", "upper", "lower", "-size", "+1000c"}},
 	{name: "check", self: "check"},
 	{name: "check, GOMAXPROCS=1", self: "check", procs: 1},
+	{name: "status", self: "status"},
 }
 
 var restoreWays = []way{
@@ -196,7 +197,7 @@ func (w way) run(dir string) (took time.Duration, usage *syscall.Rusage, err err
 	if w.self == "" {
 		cmd = exec.Command(w.args[0], w.args[1:]...)
 	}
-	if w.self == "restore" {
+	if w.self == "restore" || w.self == "status" {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 	}
 	cmd.Dir = dir
@@ -231,6 +232,8 @@ func measure(what, dir string) error {
 		return check(dir)
 	case "restore":
 		return restore(dir)
+	case "status":
+		return status(dir)
 	}
 	layers, err := overlay.OpenLayers(filepath.Join(dir, "upper"), []string{filepath.Join(dir, "lower")}, overlay.LayerOptions{})
 	if err != nil {

@@ -29,27 +29,45 @@ func check(dir string) error {
 	return errors.Join(err, u.Close())
 }
 
-// restore is ovl-restore --recursive --dry-run, on an overlay that is mounted
-// for it, in a mount name space that the process was started in.
-func restore(dir string) error {
+// mounted mounts the overlay, in a mount name space that the process was started
+// in.
+func mounted(dir string) (*overlay.Overlay, error) {
 	merged, work := filepath.Join(dir, "merged"), filepath.Join(dir, "work")
 	if err := errors.Join(os.MkdirAll(merged, 0o755), os.MkdirAll(work, 0o755)); err != nil {
-		return err
+		return nil, err
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make the mounts private: %w", err)
+		return nil, fmt.Errorf("make the mounts private: %w", err)
 	}
 	options := fmt.Sprintf("lowerdir=%s/lower,upperdir=%s/upper,workdir=%s", dir, dir, work)
 	if err := unix.Mount("overlay", merged, "overlay", 0, options); err != nil {
-		return fmt.Errorf("mount an overlay: %w", err)
+		return nil, fmt.Errorf("mount an overlay: %w", err)
 	}
-	o, err := overlay.Open(merged, overlay.Options{})
+	return overlay.Open(merged, overlay.Options{})
+}
+
+// status is what ovl-restore status has to count.
+func status(dir string) error {
+	o, err := mounted(dir)
+	if err != nil {
+		return err
+	}
+	s := o.Overview(context.Background(), nil)
+	if s.Counts == nil || s.Counts[overlay.Deleted] == 0 {
+		err = errors.Join(errors.New("nothing was counted"), s.CountErr)
+	}
+	return errors.Join(err, o.Close())
+}
+
+// restore is ovl-restore --recursive --dry-run.
+func restore(dir string) error {
+	o, err := mounted(dir)
 	if err != nil {
 		return err
 	}
 	planned := 0
 	opts := overlay.RestoreOptions{Recursive: true, DryRun: true}
-	o.RestoreEach(context.Background(), []string{merged}, opts, func(r overlay.Result) {
+	o.RestoreEach(context.Background(), []string{o.Mount.Point}, opts, func(r overlay.Result) {
 		if r.Status == overlay.StatusPlanned {
 			planned++
 		}
