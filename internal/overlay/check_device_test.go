@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -50,11 +51,22 @@ func makeSquashfs(t *testing.T, tree string) (image string) {
 func mountImage(t *testing.T, image, dir string) {
 	t.Helper()
 	loop := attachLoop(t, image)
+	fstype, flags := "ext4", uintptr(0)
 	if strings.HasSuffix(image, "/squashfs") {
-		namespace.Mount(t, loop, dir, "squashfs", unix.MS_RDONLY, "")
-		return
+		fstype, flags = "squashfs", unix.MS_RDONLY
 	}
-	namespace.Mount(t, loop, dir, "ext4", 0, "")
+	// Somebody else who looks for a free device may claim this one for a moment.
+	for limit := time.Now().Add(10 * time.Second); time.Now().Before(limit); time.Sleep(10 * time.Millisecond) {
+		err := unix.Mount(loop, dir, fstype, flags, "")
+		if err == nil {
+			namespace.Mount(t, "", dir, "", unix.MS_PRIVATE, "") // to be undone with the test
+			return
+		}
+		if !errors.Is(err, unix.EBUSY) {
+			t.Fatalf("mount %s: %v", loop, err)
+		}
+	}
+	t.Fatalf("mount %s: somebody else has it", loop)
 }
 
 // attachLoop makes a block device of an image, which goes with its last user.
