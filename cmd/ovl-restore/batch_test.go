@@ -113,7 +113,7 @@ func cmdShared(ts *testscript.TestScript, neg bool, args []string) {
 		if line == "nothing to restore\n" { // the other one had done all before it looked
 			continue
 		}
-		verb, path, _ := strings.Cut(line, " ")
+		verb, path, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 		path, _, _ = strings.Cut(path, " ")
 		switch verb {
 		case "restored":
