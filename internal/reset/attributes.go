@@ -3,6 +3,7 @@
 package reset
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -23,16 +24,26 @@ func copyAttributes(from, to int) error {
 	if err := unix.Fchmod(to, st.Mode&0o7777); err != nil {
 		return fmt.Errorf("set the mode: %w", err)
 	}
-	attrs, err := xattrsOf(from)
+	list, err := growing(func(b []byte) (int, error) { return unix.Flistxattr(from, b) })
 	if err != nil {
-		return fmt.Errorf("read the extended attributes: %w", err)
+		return fmt.Errorf("list the extended attributes: %w", err)
 	}
-	for name, value := range attrs {
+	for len(list) > 0 {
+		var raw []byte
+		raw, list = cutNUL(list)
+		name := string(raw)
 		if ofOverlay(name) {
 			continue
 		}
-		if err := unix.Fsetxattr(to, name, value, 0); err != nil {
-			return fmt.Errorf("set the extended attribute %s: %w", name, err)
+		value, err := growing(func(b []byte) (int, error) { return unix.Fgetxattr(from, name, b) })
+		if errors.Is(err, unix.ENODATA) { // gone, or not ours to see
+			continue
+		}
+		if err == nil {
+			err = unix.Fsetxattr(to, name, value, 0)
+		}
+		if err != nil {
+			return fmt.Errorf("copy the extended attribute %s: %w", name, err)
 		}
 	}
 	return nil

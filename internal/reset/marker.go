@@ -5,7 +5,7 @@ package reset
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
+	"hash/fnv"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -28,7 +28,7 @@ type Order struct {
 }
 
 // magic begins every request. The number is that of the format.
-const magic = "ovl-restore reset 1 "
+const magic = "ovl-restore reset 2 "
 
 // maxMarker is more than any request has.
 const maxMarker = 1 << 20
@@ -54,7 +54,14 @@ func (o *Order) encode() []byte {
 	for _, k := range o.Keep {
 		fmt.Fprintf(&b, "keep %q\n", k)
 	}
-	return fmt.Appendf(nil, "%s%08x\n%s", magic, crc32.ChecksumIEEE([]byte(b.String())), b.String())
+	return []byte(magic + checksum(b.String()) + "\n" + b.String())
+}
+
+// checksum tells what is damaged; against people there is the owner of the file.
+func checksum(body string) string {
+	h := fnv.New64a()
+	_, _ = io.WriteString(h, body) // a hash takes everything
+	return strconv.FormatUint(h.Sum64(), 16)
 }
 
 func decode(data []byte) (*Order, error) {
@@ -63,7 +70,7 @@ func decode(data []byte) (*Order, error) {
 	if !ok {
 		return nil, errors.New("it is not in the format of this program")
 	}
-	if sum != fmt.Sprintf("%08x", crc32.ChecksumIEEE([]byte(body))) {
+	if sum != checksum(body) {
 		return nil, errors.New("its checksum is wrong: it is cut short or damaged")
 	}
 	o := &Order{}

@@ -117,26 +117,35 @@ func newPlace(o Overlay, parent *os.File, name string) (*Place, error) {
 		o.Store = journal.StoreName(o.Upper)
 	}
 	p := &Place{Overlay: o, parent: parent, name: name}
-	dir, err := openDirAt(p.fd(), name+Suffix)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return p, nil
-	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENOTDIR):
-		p.refuse = &ForeignError{Path: p.path(""), Reason: "it is not a directory"}
-		return p, nil
-	case err != nil:
+	if err := p.openDir(); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, errors.Join(err, p.Close())
 	}
-	if reason, err := foreign(dir); reason != "" || err != nil {
-		_ = dir.Close()
-		if err != nil {
-			return nil, errors.Join(err, p.Close())
+	return p, nil
+}
+
+// openDir opens the place's directory; where it is none of ours, it notes why.
+func (p *Place) openDir() error {
+	dir, err := openDirAt(p.fd(), p.name+Suffix)
+	var reason string
+	switch {
+	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENOTDIR):
+		reason = "it is not a directory"
+	case err != nil:
+		return err
+	default:
+		if reason, err = foreign(dir); err != nil {
+			return errors.Join(err, dir.Close())
 		}
+	}
+	if reason != "" {
 		p.refuse = &ForeignError{Path: p.path(""), Reason: reason}
-		return p, nil
+		if dir != nil {
+			return dir.Close()
+		}
+		return nil
 	}
 	p.dir = dir
-	return p, nil
+	return nil
 }
 
 // Close releases the place.
@@ -173,23 +182,10 @@ func (p *Place) make() error {
 	if err := mkdirAt(p.fd(), p.name+Suffix); err != nil && !errors.Is(err, unix.EEXIST) {
 		return err
 	}
-	dir, err := openDirAt(p.fd(), p.name+Suffix)
-	if err != nil {
-		return err
+	if err := p.openDir(); err != nil || p.refuse != nil {
+		return errors.Join(err, p.refuse)
 	}
-	reason, err := foreign(dir)
-	if err == nil && reason != "" {
-		err = &ForeignError{Path: p.path(""), Reason: reason}
-	}
-	if err == nil {
-		err = p.parent.Sync()
-	}
-	if err != nil {
-		_ = dir.Close()
-		return err
-	}
-	p.dir = dir
-	return nil
+	return p.parent.Sync()
 }
 
 // foreign says why a file or directory cannot be trusted: somebody else could

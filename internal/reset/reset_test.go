@@ -290,3 +290,15 @@ func TestFullFileSystem(t *testing.T) {
 		t.Error(cmp.Diff(want, got))
 	}
 }
+
+// xattrsOf reads all extended attributes of an open file.
+func xattrsOf(fd int) (map[string][]byte, error) {
+	list, err := growing(func(b []byte) (int, error) { return unix.Flistxattr(fd, b) })
+	attrs := map[string][]byte{}
+	for err == nil && len(list) > 0 {
+		var name []byte
+		name, list = cutNUL(list)
+		attrs[string(name)], err = growing(func(b []byte) (int, error) { return unix.Fgetxattr(fd, string(name), b) })
+	}
+	return attrs, err
+}

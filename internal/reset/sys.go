@@ -3,7 +3,6 @@
 package reset
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -154,25 +153,6 @@ func openBeneath(dirfd int, rel string) (int, error) {
 		fd, err = next, nextErr
 	}
 	return fd, err
-}
-
-// xattrsOf reads all extended attributes of an open file.
-func xattrsOf(fd int) (map[string][]byte, error) {
-	list, err := growing(func(b []byte) (int, error) { return unix.Flistxattr(fd, b) })
-	if err != nil || len(list) == 0 {
-		return nil, err
-	}
-	attrs := map[string][]byte{}
-	for name := range bytes.SplitSeq(bytes.TrimSuffix(list, []byte{0}), []byte{0}) {
-		value, err := growing(func(b []byte) (int, error) { return unix.Fgetxattr(fd, string(name), b) })
-		switch {
-		case err == nil:
-			attrs[string(name)] = value
-		case !errors.Is(err, unix.ENODATA): // gone, or not ours to see
-			return nil, fmt.Errorf("read the attribute %s: %w", name, err)
-		}
-	}
-	return attrs, nil
 }
 
 // growing makes room for what a call returns. A file system without extended

@@ -46,10 +46,18 @@ func newDeviceBoot(t *testing.T) *deviceBoot {
 	if err != nil {
 		t.Fatal(err)
 	}
+	root, err := vm.Root(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	integrations := filepath.Join(root, "integrations")
+	files := slices.Concat(tool, []vm.File{{Guest: "/pre-init", Host: filepath.Join(integrations, "pre-init/ovl-restore-reset")}})
 	image := filepath.Join(t.TempDir(), "image")
-	makeImage(t, k, tool[0].Host, image)
+	makeImage(t, k, map[string]string{
+		tool[0].Host: "usr/bin/ovl-restore", filepath.Join(integrations, "button/ovl-restore-button"): "usr/bin/ovl-restore-button",
+	}, image)
 	b := &deviceBoot{config: vm.Config{
-		Kernel: k, Init: string(init), Files: tool, NoScratch: true, Memory: 192, Modules: []string{"evdev"},
+		Kernel: k, Init: string(init), Files: files, NoScratch: true, Memory: 192, Modules: []string{"evdev"},
 		Disks: []vm.Disk{{Path: image, ReadOnly: true}, {Path: newDisk(t)}},
 	}}
 	config := b.config
@@ -81,7 +89,7 @@ func (b *deviceBoot) device(t *testing.T) *device {
 }
 
 // makeImage makes a squashfs with a small root file system.
-func makeImage(t *testing.T, k *vm.Kernel, tool, image string) {
+func makeImage(t *testing.T, k *vm.Kernel, more map[string]string, image string) {
 	t.Helper()
 	root := t.TempDir()
 	must := func(err error) {
@@ -112,7 +120,8 @@ func makeImage(t *testing.T, k *vm.Kernel, tool, image string) {
 		// There is no init to be asked in an orderly way.
 		"sbin/reboot": "#!/bin/sh\nexec busybox reboot -f\n",
 	}
-	for from, to := range map[string]string{k.Busybox: "bin/busybox", tool: "usr/bin/ovl-restore"} {
+	more[k.Busybox] = "bin/busybox"
+	for from, to := range more {
 		data, err := os.ReadFile(from)
 		must(err)
 		files[to] = string(data)
@@ -227,6 +236,20 @@ func (b *deviceBoot) testButton(t *testing.T) {
 	run(ctx, t, guest, "ovl-restore", "reset", "cleanup")
 	if s := run(ctx, t, guest, "ls", "/data", "/data/upper.ovl-reset"); strings.Contains(s, "old") {
 		t.Errorf("after the clean-up: %s", s)
+	}
+	// A board that watches the button itself has the script: it requests, and reboots.
+	run(ctx, t, guest, "life.sh", "two")
+	run(ctx, t, guest, "ovl-restore", "reset", "cancel")
+	r, err := guest.Run(ctx, vm.Command{Args: []string{"ovl-restore-button", "--keep", "/etc/kept"}})
+	if !errors.Is(err, vm.ErrDied) {
+		t.Fatalf("the button's script: %v: %s", err, r.Combined)
+	}
+	if err := guest.Kill(); err != nil {
+		t.Error(err)
+	}
+	guest = d.mustThaw(ctx, t, "")
+	if s := run(ctx, t, guest, "life.sh", "check"); !strings.Contains(s, "STATE reset") {
+		t.Errorf("after the button's script: %s", s)
 	}
 	if err := guest.Shutdown(ctx); err != nil {
 		t.Error(err)

@@ -29,8 +29,7 @@ mount -t ext4 /dev/vdb /data || exit 1
 if [ "$cut" -gt 0 ]; then
 	(usleep "$cut"; echo b >/proc/sysrq-trigger) &
 fi
-/usr/bin/ovl-restore reset perform --lower /rofs --upper /data/upper --work /data/work --command-line /cmdline >/performed 2>&1 ||
-	echo "perform failed" >>/performed
+/pre-init --lower /rofs --upper /data/upper --work /data/work --command-line /cmdline >/performed 2>&1
 cat /performed
 if [ "$cut" -gt 0 ]; then # all is done, and the cut is still to come
 	wait

@@ -30,7 +30,7 @@ listing() {
 # shellcheck disable=SC2002 # with a file that may be missing
 last=$(cat /data/upper.ovl-reset/last 2>/dev/null | md5sum)
 was=$(cat /data/was 2>/dev/null)
-grep -q failed /vm/performed && fail "the reset was not done"
+grep -q 'was not done' /vm/performed && fail "the reset was not done"
 ovl-restore reset status --json | grep -Eq '"state":"(none|cleaning)"' || fail "a request still stands after the boot"
 case $was in
 "used $last") # not reset since
