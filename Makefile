@@ -137,7 +137,10 @@ test-kernel-selftest: ## the kselftest that the kernel patches add
 test-kernel-mutants: ## the tests against wrong patches, each of which one has to notice; OVL_MUTANTS=3,7 selects
 	go test -count=1 -timeout 4h -tags vmlong -v ./test/vm -run '^TestMutants$$'
 
-.PHONY: test-reset-powercut
+.PHONY: test-initramfs test-reset-powercut
+test-initramfs: build ## resets in an initramfs of Debian's initramfs-tools, and of dracut, in QEMU; as root
+	test/initramfs/test.sh build/initramfs
+
 test-reset-powercut: ## cut a device's power at 500 random moments of factory resets
 	OVL_POWERCUTS=500 go test -count=1 -timeout 3h -v ./test/vm -run '^TestDevice$$/cuts'
 
