@@ -77,6 +77,11 @@ func build(t *testing.T) *device {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	// The hooks are for every overlay of a device.
+	out, err := exec.Command("ovl-restore", "status", "--json").CombinedOutput()
+	if err != nil || len(out) > 0 {
+		t.Fatalf("this machine has overlays, which the tests of the hooks would change: %v\n%s", err, out)
+	}
 	return d
 }
 
