@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/ovl-restore/ovl-restore/test/namespace"
 )
 
 // attach mounts the images of testdata, each as the squashfs that it is. See
@@ -49,7 +51,7 @@ func TestImages(t *testing.T) {
 	s := attach(t)
 	moved := 0
 	for version, want := range map[string]tree{"1": imageV1, "2": imageV2, "3": imageV3()} {
-		made := t.TempDir()
+		made := namespace.Disk(t) // user.* attributes, also on Linux 6.1
 		want.write(t, made)
 		tree{"usr/lib/os-release": "IMAGE_VERSION=" + version}.write(t, made)
 		if diff := cmp.Diff(readTree(t, made), readTree(t, s.images[version])); diff != "" {
