@@ -163,6 +163,9 @@ func (p *printer) reconciled(mount string, r *reconcile.Report) jsonReconciled {
 			p.line(decisionLine(res))
 		}
 	}
+	if r.NoBase != nil {
+		p.note(quotePath(mount) + ": without the image before: " + withoutErrno(r.NoBase))
+	}
 	switch {
 	case p.json:
 		p.object(counts)

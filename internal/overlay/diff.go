@@ -215,6 +215,10 @@ func (l *Layers) refuseMerged(lower *Layer) error {
 	if sameDir(l.upper, lower) {
 		return errMergedLower
 	}
+	var fs unix.Statfs_t
+	if unix.Fstatfs(lower.fd(), &fs) == nil && fs.Type != unix.OVERLAYFS_SUPER_MAGIC {
+		return nil // it may be mounted where no table shows it
+	}
 	o, err := Open(procPath(lower.fd()), Options{})
 	if errors.As(err, new(*NotOverlayError)) {
 		return nil

@@ -91,6 +91,7 @@ func (r *run) formerImage() (*overlay.Reader, error) {
 		return reader, err
 	}
 	if err != nil {
+		r.report.NoBase = err
 		return nil, nil //nolint:nilerr // the other slot may be empty, or half written
 	}
 	name := ImageName(reader.Image())

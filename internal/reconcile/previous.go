@@ -54,7 +54,7 @@ func (p *Previous) Close() error {
 }
 
 // errNoSlot: RAUC's configuration has no other slot.
-var errNoSlot = errors.New("the kernel command line's rauc.slot= names no slot that has another of its class")
+var errNoSlot = errors.New("the kernel command line names, by rauc.slot= or root=, no slot that has another of its class")
 
 // otherSlot finds the device of the slot of the booted one's class that is not
 // booted, in RAUC's configuration and the kernel command line below root.
@@ -63,10 +63,12 @@ func otherSlot(root string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	booted := ""
+	booted, device := "", ""
 	for _, word := range strings.Fields(string(cmdline)) {
 		if slot, ok := strings.CutPrefix(word, "rauc.slot="); ok {
 			booted = slot
+		} else if root, ok := strings.CutPrefix(word, "root="); ok {
+			device = root
 		}
 	}
 	var data []byte
@@ -80,7 +82,7 @@ func otherSlot(root string) (string, error) {
 	}
 	slots := parseSlots(string(data))
 	for _, s := range slots {
-		if booted == "" || s.bootname != booted && s.name != booted {
+		if booted != "" && s.bootname != booted && s.name != booted || booted == "" && s.device != device {
 			continue
 		}
 		class, _, _ := strings.Cut(s.name, ".")

@@ -37,6 +37,9 @@ func TestOtherSlot(t *testing.T) {
 		{"rauc.slot=boot.0", ""},
 		{"rauc.slot=C", ""},
 		{"quiet", ""},
+		{"root=/dev/disk/by-partlabel/root-b ro", "/dev/disk/by-partlabel/root-a"},
+		{"root=/dev/other", ""},
+		{"root=/dev/disk/by-partlabel/root-b rauc.slot=A", "/dev/disk/by-partlabel/root-b"},
 	} {
 		root := t.TempDir()
 		for name, data := range map[string]string{"proc/cmdline": test.cmdline, "etc/rauc/system.conf": systemConf} {

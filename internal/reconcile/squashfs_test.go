@@ -5,13 +5,17 @@
 package reconcile
 
 import (
+	"errors"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
+	"github.com/ovl-restore/ovl-restore/internal/config"
 	"github.com/ovl-restore/ovl-restore/test/namespace"
 )
 
@@ -67,5 +71,42 @@ func TestImages(t *testing.T) {
 	}
 	if moved < 10 {
 		t.Errorf("only %d files have another number", moved)
+	}
+}
+
+// The image before is on a device of its own, where the configuration leads to it:
+// by the device, by its label, by RAUC's configuration. Nothing was recorded.
+func TestBaseOfDevice(t *testing.T) {
+	for name, lead := range map[string]func(*config.Config, string){
+		"device": func(c *config.Config, device string) { c.Base.Device = device },
+		"label": func(c *config.Config, device string) {
+			const links = "/dev/disk/by-label"
+			must(t, os.MkdirAll(links, 0o755)) // as udev has it
+			must(t, os.Symlink(device, filepath.Join(links, "image-a")))
+			t.Cleanup(func() { must(t, os.Remove(filepath.Join(links, "image-a"))) })
+			c.Base.Label = "image-a"
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := attach(t)
+			s.boot("1")
+			s.run(nil)
+			work(s)
+			s.update("2")
+			infos, err := mountinfo.GetMounts(mountinfo.SingleEntryFilter(s.images["1"]))
+			must(t, err)
+			conf := &config.Config{}
+			lead(conf, infos[0].Source)
+			before, err := OpenPrevious(conf)
+			must(t, err)
+			s.run(func(o *RunOptions) { o.Base, o.BaseMayDiffer = before.Dir, true })
+			must(t, before.Close())
+			s.want("after the update", afterV2)
+		})
+	}
+	conf := &config.Config{}
+	conf.Base.Label = "no-such-label"
+	if _, err := OpenPrevious(conf); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a label that no file system has: %v", err)
 	}
 }
