@@ -78,7 +78,12 @@ func ImageName(i overlay.Image) string {
 	return strings.Join(words, " ")
 }
 
-// CommandImage names the image as a command prints it; "" for no command.
+// maxImageName is how much of what a command prints is read, in bytes.
+const maxImageName = 4096
+
+// CommandImage names the image as a command prints it, without the space around
+// it; "" for no command. The command is a path and its arguments; it has to
+// succeed, and to print a name shorter than 4096 bytes.
 func CommandImage(command []string) (string, error) {
 	if len(command) == 0 {
 		return "", nil
@@ -87,20 +92,21 @@ func CommandImage(command []string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer func() { _ = r.Close() }()
 	p, err := os.StartProcess(command[0], command, &os.ProcAttr{Files: []*os.File{nil, w, os.Stderr}})
 	_ = w.Close()
 	if err != nil {
+		_ = r.Close()
 		return "", fmt.Errorf("identify the image: %w", err)
 	}
-	out, readErr := io.ReadAll(io.LimitReader(r, 4096))
+	out, readErr := io.ReadAll(io.LimitReader(r, maxImageName))
+	_ = r.Close() // who has more to say is not waited for
 	state, err := p.Wait()
 	name := strings.TrimSpace(string(out))
 	switch {
 	case err != nil || readErr != nil:
 		return "", fmt.Errorf("identify the image by %q: %w", command[0], errors.Join(err, readErr))
-	case !state.Success() || name == "":
-		return "", fmt.Errorf("identify the image: %q ended with %s and printed %q", command[0], state, name)
+	case !state.Success() || name == "" || len(out) == maxImageName:
+		return "", fmt.Errorf("identify the image: %q ended with %s and printed %.80q", command[0], state, name)
 	}
 	return name, nil
 }
