@@ -100,7 +100,7 @@ func queuePackages(ctx context.Context, out *printer, pkgs []string, wait bool) 
 		return err
 	}
 	files := make([][]string, len(pkgs))
-	failed := false
+	failed := 0
 	for i, pkg := range pkgs {
 		files[i], err = pkglist.Files(pkg, nil)
 		switch {
@@ -118,15 +118,9 @@ func queuePackages(ctx context.Context, out *printer, pkgs []string, wait bool) 
 		if c.Config.Upper.IsZero() || slices.Contains(conf.Reconcile.Exclude, c.Point) {
 			continue
 		}
-		if err := queueOn(ctx, out, c, pkgs, files, wait); err != nil {
-			failed = true
-			out.failure(c.name(), err)
-		}
+		failed += out.failedOn(c.name(), queueOn(ctx, out, c, pkgs, files, wait))
 	}
-	if failed {
-		return &failedError{}
-	}
-	return nil
+	return ended(failed, nil)
 }
 
 func queueOn(ctx context.Context, out *printer, c chosen, pkgs []string, files [][]string, wait bool) (err error) {
