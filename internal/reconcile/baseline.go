@@ -20,7 +20,8 @@ const BaselineName = "baseline.jsonl"
 
 // baselineHead says what a baseline is of.
 type baselineHead struct {
-	Image string `json:"image"`
+	Image  string `json:"image"`
+	Digest string `json:"digest"` // digestName
 	// Complete: it is of the whole image, and what has no record was not there.
 	Complete bool `json:"complete,omitempty"`
 	Entries  int  `json:"entries,omitempty"` // of a manifest: how many lines follow
@@ -99,6 +100,9 @@ func (r *baselineReader) rewind() error {
 	line, err := r.in.ReadBytes('\n')
 	if err == nil {
 		err = json.Unmarshal(line, &r.head)
+	}
+	if err == nil && r.head.Digest != digestName {
+		err = fmt.Errorf("it has digests of another kind, %q", r.head.Digest)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", errBaseline, err)
@@ -181,6 +185,7 @@ type baselineWriter struct {
 
 func newBaselineWriter(w io.Writer, head baselineHead) *baselineWriter {
 	b := &baselineWriter{out: json.NewEncoder(w)}
+	head.Digest = digestName
 	b.err = b.out.Encode(head)
 	return b
 }

@@ -36,7 +36,7 @@ var errNoRelease = errors.New("the tree has no os-release that tells the image f
 func WriteManifest(w io.Writer, archive io.Reader, name string) error {
 	var lines bytes.Buffer
 	out := &baselineWriter{out: json.NewEncoder(&lines)}
-	head := baselineHead{Image: name, Complete: true}
+	head := baselineHead{Image: name, Digest: digestName, Complete: true}
 	last := ""
 	err := readTar(archive, func(rel string, v *Version, content io.Reader) error {
 		if last != "" && compareRel(last, rel) >= 0 {

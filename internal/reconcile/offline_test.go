@@ -3,10 +3,13 @@
 package reconcile
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/ovl-restore/ovl-restore/internal/overlay"
@@ -99,6 +102,34 @@ func TestNoBaseline(t *testing.T) {
 	}
 }
 
+// A baseline with digests that this program does not make would make every copy
+// look like an edit. It counts as none, and the next one is written anew.
+func TestBaselineOfOtherDigests(t *testing.T) {
+	s := newStage(t)
+	s.image("1", imageV1)
+	s.image("2", imageV2)
+	s.boot("1")
+	s.run(nil)
+	work(s)
+	s.record()
+	path := filepath.Join(s.Upper+".ovl-restore", BaselineName)
+	data, err := os.ReadFile(path)
+	must(t, err)
+	must(t, os.WriteFile(path, bytes.Replace(data, []byte(digestName), []byte("another"), 1), 0o600))
+	s.update("2")
+	seen := s.seen()
+	report := s.run(nil)
+	s.want("without a baseline that can be read", seen)
+	for _, r := range report.Results {
+		if r.Action != Keep && r.Reason != Redundant && r.Reason != Orphan {
+			t.Errorf("%s: %v", r.Rel, r.Decision)
+		}
+	}
+	if data, err = os.ReadFile(path); err != nil || !bytes.HasPrefix(data, []byte(`{"image":"IMAGE_VERSION=2","digest":"`+digestName+`"`)) {
+		t.Errorf("the next baseline: %v, %.80q", err, data)
+	}
+}
+
 // A base that is the overlay itself, or its upper, would make every edit look
 // like a copy.
 func TestBaseRefused(t *testing.T) {
@@ -121,41 +152,40 @@ func TestBaseRefused(t *testing.T) {
 	s.want("after that", seen)
 }
 
-// Six overlays of one device, as Calculinux has them, all at once.
+// Six overlays of one device, as Calculinux has them, all at once: through an
+// update, back, and to the image after that one.
 func TestSixOverlays(t *testing.T) {
 	var all []*stage
 	for range 6 {
 		s := newStage(t)
 		s.image("1", imageV1)
 		s.image("2", imageV2)
+		s.image("3", imageV3())
 		s.boot("1")
 		s.run(nil)
 		work(s)
 		s.record()
 		all = append(all, s)
 	}
-	for _, s := range all {
-		s.update("2")
-	}
-	done := make(chan struct{})
-	for _, s := range all {
-		go func() {
-			defer func() { done <- struct{}{} }()
-			o, err := overlay.Open(s.Merged, overlay.Options{})
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			_, err = Run(context.Background(), &Target{Overlay: o, Mount: "/"}, s.runOptions())
-			if err := errors.Join(err, o.Close()); err != nil {
-				t.Error(err)
-			}
-		}()
-	}
-	for range all {
-		<-done
-	}
-	for _, s := range all {
-		s.want("of six", afterV2)
+	before := all[0].seen()
+	afterV3 := maps.Clone(afterV2)
+	afterV3["usr/bin/tool"], afterV3["etc/app.conf.ovl-new"] = "tool 3", "app 3"
+	for _, step := range []struct {
+		version string
+		want    tree
+	}{{"2", afterV2}, {"1", before}, {"3", afterV3}} {
+		var group sync.WaitGroup
+		for _, s := range all {
+			s.update(step.version)
+			group.Go(func() {
+				if err := runOn(s.Merged); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		for _, s := range all {
+			s.want("of six, image "+step.version, step.want)
+		}
 	}
 }

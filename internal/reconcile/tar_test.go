@@ -57,7 +57,7 @@ func TestManifestOfTar(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
 	var head baselineHead
 	must(t, json.Unmarshal([]byte(lines[0]), &head))
-	if want := (baselineHead{Image: "IMAGE_ID=one BUILD_ID=7", Complete: true, Entries: len(lines) - 1}); head != want {
+	if want := (baselineHead{Image: "IMAGE_ID=one BUILD_ID=7", Digest: digestName, Complete: true, Entries: len(lines) - 1}); head != want {
 		t.Errorf("got %+v, want %+v", head, want)
 	}
 	count := 0
