@@ -63,14 +63,6 @@ func otherSlot(root string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	booted, device := "", ""
-	for _, word := range strings.Fields(string(cmdline)) {
-		if slot, ok := strings.CutPrefix(word, "rauc.slot="); ok {
-			booted = slot
-		} else if root, ok := strings.CutPrefix(word, "root="); ok {
-			device = root
-		}
-	}
 	var data []byte
 	for _, dir := range []string{"/etc/rauc", "/run/rauc", "/usr/lib/rauc"} {
 		if data, err = config.ReadFile(filepath.Join(root, dir, "system.conf")); !errors.Is(err, os.ErrNotExist) {
@@ -81,8 +73,12 @@ func otherSlot(root string) (string, error) {
 		return "", err
 	}
 	slots := parseSlots(string(data))
+	name, device := bootedSlot(string(cmdline))
+	if device != "" {
+		device = resolve(root, device)
+	}
 	for _, s := range slots {
-		if booted != "" && s.bootname != booted && s.name != booted || booted == "" && s.device != device {
+		if name != "" && s.bootname != name && s.name != name || name == "" && (device == "" || resolve(root, s.device) != device) {
 			continue
 		}
 		class, _, _ := strings.Cut(s.name, ".")
@@ -93,6 +89,45 @@ func otherSlot(root string) (string, error) {
 		}
 	}
 	return "", errNoSlot
+}
+
+// bootedSlot is what a kernel command line says of the booted slot, in the order
+// in which RAUC takes it: a slot's name or bootname, or else its device; neither
+// for a system that was booted from elsewhere.
+func bootedSlot(cmdline string) (name, device string) {
+	said := map[string]string{}
+	for _, word := range strings.Fields(cmdline) {
+		key, value, _ := strings.Cut(word, "=")
+		if _, known := said[key]; !known {
+			said[key] = value
+		}
+	}
+	if _, elsewhere := said["rauc.external"]; elsewhere {
+		return "", ""
+	}
+	for _, key := range []string{"rauc.slot", "bootstate.active", "bootchooser.active"} {
+		if said[key] != "" {
+			return said[key], ""
+		}
+	}
+	device = said["root"]
+	if device == "" {
+		device = said["systemd.verity_root_data"]
+	}
+	for _, tag := range []string{"PARTLABEL", "PARTUUID", "UUID"} {
+		if value, ok := strings.CutPrefix(device, tag+"="); ok {
+			return "", "/dev/disk/by-" + strings.ToLower(tag) + "/" + value
+		}
+	}
+	return "", device
+}
+
+// resolve is the path of a device itself: most are called by a link.
+func resolve(root, device string) string {
+	if path, err := filepath.EvalSymlinks(filepath.Join(root, device)); err == nil {
+		return path
+	}
+	return filepath.Join(root, device)
 }
 
 type slot struct{ name, device, bootname string }

@@ -40,11 +40,29 @@ func TestOtherSlot(t *testing.T) {
 		{"root=/dev/disk/by-partlabel/root-b ro", "/dev/disk/by-partlabel/root-a"},
 		{"root=/dev/other", ""},
 		{"root=/dev/disk/by-partlabel/root-b rauc.slot=A", "/dev/disk/by-partlabel/root-b"},
+		{"root=PARTLABEL=root-a", "/dev/disk/by-partlabel/root-b"},
+		{"root=PARTUUID=0815-02", "/dev/disk/by-partlabel/root-a"},
+		{"root=UUID=0815", "/dev/disk/by-partlabel/root-a"},
+		{"root=/dev/mmcblk0p3", "/dev/disk/by-partlabel/root-a"},
+		{"root=/dev/mapper/root systemd.verity_root_data=PARTUUID=0815-02", ""},
+		{"systemd.verity_root_data=PARTUUID=0815-02", "/dev/disk/by-partlabel/root-a"},
+		{"bootstate.active=A", "/dev/disk/by-partlabel/root-b"},
+		{"bootchooser.active=B", "/dev/disk/by-partlabel/root-a"},
+		{"rauc.external root=PARTLABEL=root-a", ""},
+		{"rauc.slot=A rauc.slot=B", "/dev/disk/by-partlabel/root-b"},
 	} {
 		root := t.TempDir()
 		for name, data := range map[string]string{"proc/cmdline": test.cmdline, "etc/rauc/system.conf": systemConf} {
 			must(t, os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755))
 			must(t, os.WriteFile(filepath.Join(root, name), []byte(data), 0o644))
+		}
+		for link, device := range map[string]string{
+			"by-partlabel/root-a": "mmcblk0p2", "by-partlabel/root-b": "mmcblk0p3", "by-partuuid/0815-02": "mmcblk0p3", "by-uuid/0815": "mmcblk0p3",
+		} {
+			link = filepath.Join(root, "dev/disk", link)
+			must(t, os.MkdirAll(filepath.Dir(link), 0o755))
+			must(t, os.Symlink("../../"+device, link))
+			must(t, os.WriteFile(filepath.Join(root, "dev", device), nil, 0o600))
 		}
 		got, err := otherSlot(root)
 		if got != test.want || (err == nil) != (test.want != "") {

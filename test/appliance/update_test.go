@@ -132,6 +132,11 @@ func TestUpdate(t *testing.T) {
 	// RAUC has called the slot good, and so has the update been confirmed.
 	d.want(`ovl-restore status --json /etc | grep -o '"confirmed":[a-z]*'`, `"confirmed":true`)
 
+	// With no record, the slot that RAUC calls inactive has the image before.
+	d.sh("mkdir /etc/ovl-restore; printf '[base]\\nrauc = true\\n' >/etc/ovl-restore/ovl-restore.toml; cd /data/overlay/etc; mv upper.ovl-restore aside")
+	wantMatch(t, d.sh("ovl-restore reconcile --dry-run /etc"), `/etc/app/edited.conf.*conflict`)
+	d.want("cd /data/overlay/etc; ls; mv aside upper.ovl-restore; rm -r /etc/ovl-restore", "aside\nupper\nwork")
+
 	// Back, with a configuration that cannot be read: everything is as it was, the
 	// device boots on, and it is said once.
 	d.sh("mkdir /etc/ovl-restore; printf '[reconcile]\\nprune-orphan = true\\n' >/etc/ovl-restore/ovl-restore.toml; rauc status mark-active other")
