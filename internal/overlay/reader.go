@@ -35,6 +35,14 @@ type Reader struct {
 	rel    string   // of the directory that is open
 	dir    *openDir // nil for none
 	err    error    // why there is none
+	low    *lowDir  // of the lower layer that has it; nil for none
+}
+
+// lowDir is an open directory of a lower layer.
+type lowDir struct {
+	layer int
+	rel   string
+	fd    int
 }
 
 // UpperReader reads the upper.
@@ -116,7 +124,27 @@ func (r *Reader) Close() {
 	if r.dir != nil {
 		r.dir.close()
 	}
+	r.closeLow()
 	r.rel, r.dir, r.err = "", nil, nil
+}
+
+func (r *Reader) closeLow() {
+	if r.low != nil {
+		closeFD(r.low.fd)
+	}
+	r.low = nil
+}
+
+// openLow opens a directory of a lower layer. It stays open until the next.
+func (r *Reader) openLow(layer int, rel string) (fd int, err error) {
+	if r.low != nil && r.low.layer == layer && r.low.rel == rel {
+		return r.low.fd, nil
+	}
+	r.closeLow()
+	if fd, err = openBeneath(r.layers.lowers[layer].fd(), rel, unix.O_RDONLY|unix.O_DIRECTORY); err == nil {
+		r.low = &lowDir{layer, rel, fd}
+	}
+	return fd, err
 }
 
 // parent opens the directory that rel is in.
@@ -164,10 +192,9 @@ func (r *Reader) Read(rel string) (a Attributes, err error) {
 		}
 		a.Stat = low.stat
 		lowParent, lowName := splitRel(low.rel)
-		if dir, err = openBeneath(r.layers.lowers[low.layer].fd(), lowParent, unix.O_RDONLY|unix.O_DIRECTORY); err != nil {
+		if dir, err = r.openLow(low.layer, lowParent); err != nil {
 			return a, err
 		}
-		defer closeFD(dir)
 		name = lowName
 	}
 	a.Type = FileType(a.Stat.Mode & unix.S_IFMT)

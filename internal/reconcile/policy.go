@@ -43,7 +43,7 @@ func (r *Rule) String() string {
 // Matches says which of the rule's globs matches an absolute path.
 func (r *Rule) Matches(path string) (glob string, ok bool) {
 	for _, glob := range r.Paths {
-		if match, _ := doublestar.Match(glob, path); match { // the globs are valid
+		if doublestar.MatchUnvalidated(glob, path) { // LoadPolicy has validated it
 			return glob, true
 		}
 	}

@@ -51,7 +51,8 @@ func (s side) fill(v *Version, rel string) error {
 	}
 	defer func() { _ = f.Close() }()
 	h := newDigest()
-	if _, err := io.Copy(h, onlyReader{f}); err != nil {
+	buffer := make([]byte, min(v.Size, 32<<10))
+	if _, err := io.CopyBuffer(h, onlyReader{f}, buffer); err != nil {
 		return err
 	}
 	v.Digest = h.String()
