@@ -61,7 +61,7 @@ func TestUndoOfASymlink(t *testing.T) {
 func TestUndoDeep(t *testing.T) {
 	s := worked(t)
 	s.must(os.Mkdir(s.merged("deep"), 0o755))
-	deepTree(t, s.merged("deep"), deep)
+	deepTree(t, s.merged("deep"), levels())
 	top, err := os.Open(s.Upper)
 	s.must(err)
 	defer func() { _ = top.Close() }()

@@ -10,6 +10,7 @@ var Packages = []string{
 	"./test/kernel",
 	"./internal/ioctl",
 	"./internal/overlay",
+	"./internal/journal",
 	"./internal/reconcile",
 	"./internal/reset",
 	"./cmd/ovl-restore",
