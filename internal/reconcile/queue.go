@@ -31,11 +31,7 @@ type queued struct {
 // or for all that packages have, to be restored by the next run. The request is on
 // disk when it returns.
 func Enqueue(t *Target, rels, pkgs []string, open func(*overlay.Layer) (*journal.Store, error)) (err error) {
-	layers, err := t.layers()
-	if err != nil {
-		return err
-	}
-	store, err := open(layers.Upper())
+	store, err := t.openStore(open)
 	if err != nil {
 		return err
 	}

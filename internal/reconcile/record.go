@@ -31,11 +31,7 @@ func Record(ctx context.Context, t *Target, open func(*overlay.Layer) (*journal.
 	if rec.Image, err = t.image(); err != nil {
 		return rec, err
 	}
-	layers, err := t.layers()
-	if err != nil {
-		return rec, err
-	}
-	store, err := open(layers.Upper())
+	store, err := t.openStore(open)
 	if err != nil {
 		return rec, err
 	}

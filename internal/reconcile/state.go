@@ -118,11 +118,7 @@ func Confirm(t *Target, open func(*overlay.Layer) (*journal.Store, error)) (err 
 	if err != nil {
 		return err
 	}
-	layers, err := t.layers()
-	if err != nil {
-		return err
-	}
-	store, err := open(layers.Upper())
+	store, err := t.openStore(open)
 	if err != nil {
 		return err
 	}

@@ -42,6 +42,15 @@ func (t *Target) layers() (*overlay.Layers, error) {
 	return t.Overlay.Layers()
 }
 
+// openStore opens the upper's store to write to.
+func (t *Target) openStore(open func(*overlay.Layer) (*journal.Store, error)) (*journal.Store, error) {
+	layers, err := t.layers()
+	if err != nil {
+		return nil, err
+	}
+	return open(layers.Upper())
+}
+
 // image names the image that the overlay has now.
 func (t *Target) image() (string, error) {
 	if t.Image != "" {
