@@ -62,7 +62,11 @@ func checkRandomTrees(t *testing.T, r *rand.Rand, options string, lowers int) {
 		mount = append(mount, "lowerdir="+strings.Join(layers, ":"))
 		s.mount(mount...)
 		w.root = s.Merged
-		for range 5 {
+		rounds := 5
+		if testing.Short() {
+			rounds = 2
+		}
+		for range rounds {
 			for range 60 {
 				w.step()
 			}

@@ -36,6 +36,9 @@ func TestDiffOracle(t *testing.T) {
 		"", "userxattr", "redirect_dir=on", "redirect_dir=on,metacopy=on", "redirect_dir=on,index=on", "metacopy=on",
 	} {
 		for lowers := 1; lowers <= 3; lowers++ {
+			if testing.Short() && lowers == 2 {
+				continue // between the others
+			}
 			t.Run(fmt.Sprintf("%s/%d", strings.ReplaceAll(options, ",", "+"), lowers), func(t *testing.T) {
 				if options != "" && options != "userxattr" {
 					needTrusted(t)

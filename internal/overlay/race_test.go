@@ -201,7 +201,7 @@ func TestInterruptedBatch(t *testing.T) {
 	for _, cut := range []string{"planning", "acting"} {
 		t.Run(cut, func(t *testing.T) {
 			onEach(t, func(t *testing.T, s *stage, opts RestoreOptions) {
-				rels := manyNames(scaled(10_000), 10)
+				rels := manyNames(scaled(5_000), 10)
 				s.fillLower(rels...)
 				s.mount()
 				s.whiteOut(rels...)
