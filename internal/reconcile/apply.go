@@ -34,6 +34,9 @@ func (r *run) plan(ctx context.Context, skip map[string]bool) ([]Item, error) {
 	defer p.upper.Close()
 	defer p.image.Close()
 	err = r.keeping(ctx, p)
+	if records, ok := from.(bases); ok {
+		r.report.NoBase = errors.Join(r.report.NoBase, records.damage())
+	}
 	r.report.Kept, r.files = p.kept, p.files
 	return p.items, err
 }
@@ -58,10 +61,12 @@ func (r *run) base() (from base, release func(), err error) {
 		b, openErr := storedBase(r.store, name, image)
 		if b != nil {
 			all = append(all, b)
-		} else if openErr != nil && !errors.Is(openErr, errBaseline) {
+		} else if errors.Is(openErr, errBaseline) {
+			r.report.NoBase = errors.Join(r.report.NoBase, openErr)
+		} else {
 			err = errors.Join(err, openErr)
 		}
-		return b != nil
+		return b != nil || openErr != nil
 	}
 	if r.back > 0 {
 		add(baselineOf(r.state.Steps[r.back-1].N), r.report.To)

@@ -81,8 +81,8 @@ type baselineReader struct {
 	err  error
 }
 
-// errBaseline says that a baseline cannot be used.
-var errBaseline = errors.New("the baseline cannot be read; ovl-restore baseline records it anew")
+// errBaseline says that a baseline, or the rest of it, is of no use.
+var errBaseline = errors.New("the baseline cannot be read, and counts as none")
 
 func openBaseline(from *os.File) (*baselineReader, error) {
 	r := &baselineReader{from: from}

@@ -104,7 +104,7 @@ func keepManifest(layers *overlay.Layers, store *journal.Store, image string) (b
 	}
 	from, err := openBaseline(f)
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("the manifest %q: %w", "/"+ManifestPath, err)
 	}
 	defer func() { _ = from.Close() }()
 	if from.head.Image != image || !from.head.Complete {

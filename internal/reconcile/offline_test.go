@@ -100,31 +100,59 @@ func TestNoBaseline(t *testing.T) {
 	}
 }
 
-// A baseline with digests that this program does not make would make every copy
-// look like an edit. It counts as none, and the next one is written anew.
-func TestBaselineOfOtherDigests(t *testing.T) {
-	s := newStage(t)
-	s.image("1", imageV1)
-	s.image("2", imageV2)
-	s.boot("1")
-	s.run(nil)
-	work(s)
-	s.record()
-	path := filepath.Join(s.Upper+".ovl-restore", BaselineName)
-	data, err := os.ReadFile(path)
-	must(t, err)
-	must(t, os.WriteFile(path, bytes.Replace(data, []byte(digestName), []byte("another"), 1), 0o600))
-	s.update("2")
-	seen := s.seen()
-	report := s.run(nil)
-	s.want("without a baseline that can be read", seen)
-	for _, r := range report.Results {
-		if r.Action != Keep && r.Reason != Redundant && r.Reason != Orphan {
-			t.Errorf("%s: %v", r.Rel, r.Decision)
-		}
-	}
-	if data, err = os.ReadFile(path); err != nil || !bytes.HasPrefix(data, []byte(`{"image":"IMAGE_VERSION=2","digest":"`+digestName+`"`)) {
-		t.Errorf("the next baseline: %v, %.80q", err, data)
+// A baseline that cannot be read counts as none from there on, which is said, and
+// the next one is written anew. With digests that this program does not make,
+// every copy would look like an edit.
+func TestBaselineDamaged(t *testing.T) {
+	for name, damage := range map[string]func([]byte) []byte{
+		"other digests": func(b []byte) []byte { return bytes.Replace(b, []byte(digestName), []byte("another"), 1) },
+		"empty":         func([]byte) []byte { return nil },
+		"cut off":       func(b []byte) []byte { return b[:len(b)/2] },
+		"overwritten":   func(b []byte) []byte { return append(b[:len(b)/2:len(b)/2], make([]byte, len(b)/2)...) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStage(t)
+			s.image("1", imageV1)
+			s.image("2", imageV2)
+			s.boot("1")
+			s.run(nil)
+			work(s)
+			s.record()
+			path := filepath.Join(s.Upper+".ovl-restore", BaselineName)
+			data, err := os.ReadFile(path)
+			must(t, err)
+			must(t, os.WriteFile(path, damage(data), 0o600))
+			s.record() // as at shutdown: what it knew is read again
+			repaired, err := os.ReadFile(path)
+			must(t, err)
+			if !bytes.Equal(repaired, data) {
+				t.Errorf("recorded again:\n%s\nwant:\n%s", repaired, data)
+			}
+			must(t, os.WriteFile(path, damage(data), 0o600))
+			s.update("2")
+			seen := s.seen()
+			report := s.run(nil)
+			if report.Outcome != Reconciled || !errors.Is(report.NoBase, errBaseline) {
+				t.Errorf("%s, %v", report.Outcome, report.NoBase)
+			}
+			unknown := 0
+			for _, r := range report.Results {
+				if r.Reason == NoBaseline {
+					unknown++
+				}
+			}
+			if unknown == 0 {
+				t.Error("all of the baseline was believed")
+			}
+			for rel, got := range s.seen() {
+				if got != seen[rel] && got != afterV2[rel] {
+					t.Errorf("%s: %q, neither as it was nor as it should become", rel, got)
+				}
+			}
+			if data, err = os.ReadFile(path); err != nil || !bytes.HasPrefix(data, []byte(`{"image":"IMAGE_VERSION=2","digest":"`+digestName+`"`)) {
+				t.Errorf("the next baseline: %v, %.80q", err, data)
+			}
+		})
 	}
 }
 

@@ -170,10 +170,10 @@ func (r *recorder) version(rel, imageRel string) (Version, error) {
 	}
 	if r.known != nil {
 		was, err := r.known.at(rel)
-		if err != nil {
+		if err != nil && !errors.Is(err, errBaseline) {
 			return v, err
 		}
-		if was.Type == File && was.Size == v.Size {
+		if err == nil && was.Type == File && was.Size == v.Size {
 			v.Digest = was.Digest
 		}
 	}

@@ -64,7 +64,7 @@ type Report struct {
 	Kept     int    // entries of the user that nobody needs to hear of
 	Tx       string // the transaction, "" for none
 	Undone   []string
-	NoBase   error // why the image before could not be looked at, where that may be
+	NoBase   error // why the image before, or what is recorded of it, could not be looked at
 }
 
 // Failed says that something is to be tried again.

@@ -240,6 +240,9 @@ func (b bases) at(rel, imageRel string) (v Version, err error) {
 			where = imageRel
 		}
 		was, err := from.at(where)
+		if errors.Is(err, errBaseline) {
+			continue // nothing is known by it from there on; see damage
+		}
 		if err != nil {
 			return v, err
 		}
@@ -251,6 +254,14 @@ func (b bases) at(rel, imageRel string) (v Version, err error) {
 }
 
 func (bases) fill(*Version, string) error { return nil }
+
+// damage is why some of them could not be read to their ends.
+func (b bases) damage() (err error) {
+	for _, from := range b {
+		err = errors.Join(err, from.err)
+	}
+	return err
+}
 
 func (b bases) close() {
 	for _, from := range b {

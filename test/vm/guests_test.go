@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -33,19 +34,20 @@ func TestGuests(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { forbidCaching(t, root) })
-	tests, err := vm.BuildTests(ctx, vm.Packages...)
+	tools, err := vm.ToolFiles(ctx)
 	if err != nil {
 		t.Fatal(err)
-	}
-	files, err := vm.ToolFiles(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, b := range tests {
-		files = append(files, b.Files()...)
 	}
 	for _, series := range vm.Series {
 		for _, variant := range vm.Variants(root, series) {
+			tests, err := vm.BuildTests(ctx, vm.Packages(variant)...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files := slices.Clone(tools)
+			for _, b := range tests {
+				files = append(files, b.Files()...)
+			}
 			t.Run(series+"/"+string(variant), func(t *testing.T) {
 				t.Parallel()
 				runGuest(t, guestLog(t, root, series, variant), series, variant, tests, files)
