@@ -41,6 +41,9 @@ func TestElsewhere(t *testing.T) {
 		"kill again": TestKillResume,
 		"fail drop":  TestFailDrop,
 	} {
+		if sweeps := strings.HasPrefix(name, "kill") || strings.HasPrefix(name, "fail"); sweeps && inGuest() {
+			continue // the store's place makes no difference to the kernel
+		}
 		t.Run(name, func(t *testing.T) {
 			dir := elsewhere(t, "")
 			test(t)
@@ -67,8 +70,8 @@ func TestCopyTree(t *testing.T) {
 	must(os.WriteFile(top+"/suid", nil, 0o755), os.Chmod(top+"/suid", 0o4755|os.ModeSetuid))
 	sparse, err := os.Create(top + "/sparse")
 	must(err)
-	_, err = sparse.WriteAt([]byte("end"), 8<<20)
-	must(err, sparse.Truncate(9<<20), sparse.Close())
+	_, err = sparse.WriteAt([]byte("end"), 2<<20)
+	must(err, sparse.Truncate(3<<20), sparse.Close())
 	must(unix.Setxattr(top+"/sub\n", "user.test", []byte("a\x00b"), 0))
 	if namespace.Privileged() {
 		must(os.Lchown(top+"/link", 1, 2), os.Chown(top+"/suid", 3, 4), os.Chmod(top+"/suid", 0o755|os.ModeSetuid))

@@ -170,10 +170,14 @@ func deepTree(t *testing.T, dir string, levels int) {
 	}
 }
 
-// levels is how deep a deep tree is. In a guest's short run it is not deeper than
-// what a path can name.
+// inGuest says whether this is a short run in an emulated guest, which is several
+// times slower.
+func inGuest() bool { return testing.Short() && os.Getenv("OVL_SCRATCH") != "" }
+
+// levels is how deep a deep tree is. In a guest it is not deeper than what a path
+// can name.
 func levels() int {
-	if testing.Short() && os.Getenv("OVL_SCRATCH") != "" {
+	if inGuest() {
 		return 400
 	}
 	return 4000

@@ -47,7 +47,7 @@ func resume(merged string) (resumed []Resumed, err error) {
 // atEach sweeps over each call, or where there is little time over some.
 func atEach(fault faultpoint.Fault) faultpoint.Fault {
 	switch elsewhere := storesPlace().Dir != ""; {
-	case testing.Short() && (elsewhere || os.Getenv("OVL_SCRATCH") != ""): // in a guest
+	case inGuest() || testing.Short() && elsewhere:
 		return fault.Every(29)
 	case testing.Short():
 		return fault.Every(9)
