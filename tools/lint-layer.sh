@@ -3,7 +3,8 @@
 #
 # lint-layer.sh: what can be seen to be wrong with the Yocto layer without
 # BitBake: shellcheck of the shell in recipes and classes, the syntax of the Python
-# in them, and patches without the line that BitBake wants.
+# in them, patches without the line that BitBake wants, and a SRCREV that needs
+# other modules.
 set -euo pipefail
 cd "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/.."
 
@@ -45,4 +46,12 @@ while IFS= read -r -d '' patch; do
 		found=1
 	}
 done < <(find "$layer" -name '*.patch' -print0)
+# The .inc files are made from this go.mod, and BitBake builds SRCREV's.
+rev=$(sed -n 's/^SRCREV ?= "\(.*\)"/\1/p' "$layer"/recipes-core/ovl-restore/ovl-restore_git.bb)
+if ! git cat-file -e "$rev^{commit}" 2>/dev/null; then
+	echo "lint-layer.sh: SRCREV $rev is not in this clone: whether its go.mod is this one was not looked at" >&2
+elif ! git diff --quiet "$rev" -- go.mod go.sum; then
+	echo "lint-layer.sh: go.mod has changed since SRCREV $rev: run make yocto-srcrev" >&2
+	found=1
+fi
 exit "$found"

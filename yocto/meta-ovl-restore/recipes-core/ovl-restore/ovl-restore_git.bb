@@ -18,7 +18,7 @@ OVL_RESTORE_GIT ?= "git://github.com/ovl-restore/ovl-restore.git;protocol=https;
 SRC_URI = "${OVL_RESTORE_GIT};destsuffix=${GO_SRCURI_DESTSUFFIX} \
     file://run-ptest \
 "
-SRCREV ?= "64ffb677c2c4e610cd4b37cbd37029c58c571bf8"
+SRCREV ?= "7667f8b442774d97f0df277e3195a6f9d73babdd"
 PV = "0.1.0+git"
 
 require ${BPN}-go-mods.inc
