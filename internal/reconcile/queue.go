@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -70,7 +71,8 @@ func readQueue(store *journal.Store) ([]queued, error) {
 			err = json.Unmarshal(data, &q)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read the queue: %w", err)
+			name = filepath.Join(store.Path(), q.name)
+			return nil, fmt.Errorf("read what is queued, %q (move it away to go on without): %w", name, err)
 		}
 		all = append(all, q)
 	}

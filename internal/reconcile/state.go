@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -48,7 +49,8 @@ func readState(s *journal.Store) (State, error) {
 		err = json.Unmarshal(data, &st)
 	}
 	if err != nil {
-		return st, fmt.Errorf("read the state: %w", err)
+		name := filepath.Join(s.Path(), StateName)
+		return st, fmt.Errorf("read the state %q (move it away to begin anew, as with no baseline): %w", name, err)
 	}
 	return st, nil
 }

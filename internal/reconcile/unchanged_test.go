@@ -3,6 +3,7 @@
 package reconcile
 
 import (
+	"context"
 	"io/fs"
 	"maps"
 	"os"
@@ -87,4 +88,31 @@ func TestUnchangedReadsState(t *testing.T) {
 	if got := read(); len(got) != 1 {
 		t.Errorf("reading one file was seen as %q", got)
 	}
+}
+
+// A state that cannot be read stops a run, before it does anything, and says which
+// file it is. Without that, the next run does what is safe without a baseline.
+func TestStateDamaged(t *testing.T) {
+	s := newStage(t)
+	s.image("1", imageV1)
+	s.image("2", imageV2)
+	s.boot("1")
+	s.run(nil)
+	work(s)
+	s.record()
+	s.update("2")
+	seen, path := s.seen(), filepath.Join(s.Upper+".ovl-restore", StateName)
+	must(t, os.WriteFile(path, []byte(`{"image":"IMAGE_VER`), 0o600))
+	target, release := s.target()
+	_, err := Run(context.Background(), target, s.runOptions())
+	release()
+	if err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("got %v, want an error that names %s", err, path)
+	}
+	s.want("after the run that failed", seen)
+	must(t, os.Rename(path, path+".damaged"))
+	if got := s.run(nil); got.Outcome != Reconciled || got.From != "" {
+		t.Errorf("%+v", got)
+	}
+	s.want("begun anew", seen)
 }
