@@ -49,13 +49,16 @@ func TestMain(m *testing.M) {
 //	NL, TAB, BAD   bytes that names can hold: a newline, a tab, 0xff
 //	[ioctl]        the kernel has the ioctl
 //	[privileged]   root of the initial user name space: trusted.* attributes
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { runScripts(t, "testdata/script") }
+
+func runScripts(t *testing.T, dir string) {
+	t.Helper()
 	method := "remount"
 	if kernelHasIoctl(t) {
 		method = "ioctl"
 	}
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       *update,
