@@ -214,7 +214,7 @@ func (c *crash) again(stop faultpoint.Stop) {
 
 // sweep is faultpoint.Sweep; in a short run, at every seventh call, from a
 // different one each time, and in a guest, which is several times slower, at
-// every 31st.
+// every 61st.
 func sweep(t *testing.T, fault faultpoint.Fault, prepare func(t *testing.T) faultpoint.Scenario) {
 	t.Helper()
 	if !testing.Short() {
@@ -223,7 +223,7 @@ func sweep(t *testing.T, fault faultpoint.Fault, prepare func(t *testing.T) faul
 	}
 	every := 7
 	if os.Getenv("OVL_SCRATCH") != "" {
-		every = 31
+		every = 61
 	}
 	for n, ended := 1+rand.IntN(every), false; !ended; n += every {
 		t.Run(strconv.Itoa(n), func(t *testing.T) {
