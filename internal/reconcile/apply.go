@@ -59,11 +59,12 @@ func (r *run) base() (from base, release func(), err error) {
 	var all bases
 	add := func(name, image string) bool {
 		b, openErr := storedBase(r.store, name, image)
-		if b != nil {
+		switch {
+		case b != nil:
 			all = append(all, b)
-		} else if errors.Is(openErr, errBaseline) {
+		case errors.Is(openErr, errBaseline):
 			r.report.NoBase = errors.Join(r.report.NoBase, openErr)
-		} else {
+		default:
 			err = errors.Join(err, openErr)
 		}
 		return b != nil || openErr != nil
