@@ -4,9 +4,11 @@ package vm_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -38,41 +40,68 @@ func TestGuests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var all []*guest
 	for _, series := range vm.Series {
 		for _, variant := range vm.Variants(root, series) {
-			tests, err := vm.BuildTests(ctx, vm.Packages(variant)...)
-			if err != nil {
+			g := &guest{series: series, variant: variant, files: slices.Clone(tools), done: make(chan struct{})}
+			if g.tests, err = vm.BuildTests(ctx, vm.Packages(variant)...); err != nil {
 				t.Fatal(err)
 			}
-			files := slices.Clone(tools)
-			for _, b := range tests {
-				files = append(files, b.Files()...)
+			for _, b := range g.tests {
+				g.files = append(g.files, b.Files()...)
 			}
-			t.Run(series+"/"+string(variant), func(t *testing.T) {
-				t.Parallel()
-				runGuest(t, guestLog(t, root, series, variant), series, variant, tests, files)
-			})
+			g.log = guestLog(t, root, series, variant)
+			all = append(all, g)
 		}
+	}
+	go runAll(ctx, all)
+	for _, g := range all {
+		t.Run(g.series+"/"+string(g.variant), func(t *testing.T) {
+			<-g.done
+			g.report(t)
+		})
 	}
 }
 
-func runGuest(t *testing.T, log io.Writer, series string, variant vm.Variant, tests []vm.TestBinary, files []vm.File) {
-	kernel, err := vm.Prepare(t.Context(), series, variant)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), guestLimit)
-	defer cancel()
-	guest, err := vm.Boot(ctx, vm.Config{Kernel: kernel, Files: files, Memory: 1024})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := guest.Kill(); err != nil {
-			t.Error(err)
-		}
-	}()
+// guest is one that runs tests.
+type guest struct {
+	series  string
+	variant vm.Variant
+	tests   []vm.TestBinary
+	files   []vm.File
+	log     io.Writer
 
+	done chan struct{} // closed when what follows is known
+	runs []*vm.TestRun // of tests, one for each that was begun
+	err  error
+}
+
+// runAll runs guests, as many at once as there are processors. They begin in their
+// order, those that take longest first: subtests that are parallel would not.
+func runAll(ctx context.Context, all []*guest) {
+	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
+	for _, g := range all {
+		slots <- struct{}{}
+		go func() {
+			g.err = g.run(ctx)
+			close(g.done)
+			<-slots
+		}()
+	}
+}
+
+func (g *guest) run(ctx context.Context) (err error) {
+	kernel, err := vm.Prepare(ctx, g.series, g.variant)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, guestLimit)
+	defer cancel()
+	v, err := vm.Boot(ctx, vm.Config{Kernel: kernel, Files: g.files, Memory: 1024})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, v.Kill()) }()
 	var args []string
 	if os.Getenv("OVL_VM_LONG") == "" {
 		args = append(args, "-test.short")
@@ -80,21 +109,29 @@ func runGuest(t *testing.T, log io.Writer, series string, variant vm.Variant, te
 	if pattern := os.Getenv("OVL_VM_RUN"); pattern != "" {
 		args = append(args, "-test.run="+pattern)
 	}
-	for _, b := range tests {
-		run, err := guest.GoTest(ctx, b, log, args...)
-		t.Run(b.Package[len("./"):], func(t *testing.T) {
+	for _, b := range g.tests {
+		run, err := v.GoTest(ctx, b, g.log, args...)
+		g.runs = append(g.runs, run)
+		if err != nil {
+			return err
+		}
+	}
+	return v.Shutdown(ctx)
+}
+
+// report reports each of the guest's tests as a subtest.
+func (g *guest) report(t *testing.T) {
+	for i, run := range g.runs {
+		t.Run(g.tests[i].Package[len("./"):], func(t *testing.T) {
 			if os.Getenv("OVL_VM_RUN") != "" && len(run.Tests) == 0 {
 				t.Skip("OVL_VM_RUN selects nothing here")
 			}
 			run.Report(t)
 			t.Logf("%d passed, %d failed, %d skipped", run.Count(vm.Pass), run.Count(vm.Fail), run.Count(vm.Skip))
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
 	}
-	if err := guest.Shutdown(ctx); err != nil {
-		t.Error(err)
+	if g.err != nil {
+		t.Error(g.err)
 	}
 }
 
