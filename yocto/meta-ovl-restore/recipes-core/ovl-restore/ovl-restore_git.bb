@@ -18,7 +18,7 @@ OVL_RESTORE_GIT ?= "git://github.com/ovl-restore/ovl-restore.git;protocol=https;
 SRC_URI = "${OVL_RESTORE_GIT};destsuffix=${GO_SRCURI_DESTSUFFIX} \
     file://run-ptest \
 "
-SRCREV ?= "7667f8b442774d97f0df277e3195a6f9d73babdd"
+SRCREV ?= "a8eb9b21884b9099dac5036552208791e8c956e1"
 PV = "0.1.0+git"
 
 require ${BPN}-go-mods.inc
