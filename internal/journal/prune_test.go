@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ovl-restore/ovl-restore/test/faultpoint"
+	"github.com/ovl-restore/ovl-restore/test/namespace"
 )
 
 func TestOverLimits(t *testing.T) {
@@ -170,9 +171,8 @@ func deepTree(t *testing.T, dir string, levels int) {
 	}
 }
 
-// inGuest says whether this is a short run in an emulated guest, which is several
-// times slower.
-func inGuest() bool { return testing.Short() && os.Getenv("OVL_SCRATCH") != "" }
+// inGuest says whether this is a short run in an emulated guest.
+func inGuest() bool { return testing.Short() && namespace.InGuest() }
 
 // levels is how deep a deep tree is. In a guest it is not deeper than what a path
 // can name.

@@ -15,6 +15,7 @@ import (
 	"github.com/ovl-restore/ovl-restore/internal/config"
 	"github.com/ovl-restore/ovl-restore/internal/overlay"
 	"github.com/ovl-restore/ovl-restore/test/faultpoint"
+	"github.com/ovl-restore/ovl-restore/test/namespace"
 )
 
 // scenarios are what is killed, in a process of its own.
@@ -108,7 +109,7 @@ func everyNth(n int) int {
 	switch {
 	case os.Getenv("OVL_LONG") != "":
 		return 1
-	case testing.Short() && os.Getenv("OVL_SCRATCH") != "": // an emulated guest
+	case testing.Short() && namespace.InGuest():
 		return 9 * n
 	case testing.Short():
 		return 4 * n

@@ -33,13 +33,7 @@ func (s *stage) runOffline(change func(*RunOptions)) (*Report, error) {
 
 // Before the overlay is mounted, the same is done, and undone.
 func TestOffline(t *testing.T) {
-	s := newStage(t)
-	s.image("1", imageV1)
-	s.image("2", imageV2)
-	s.boot("1")
-	s.run(nil)
-	work(s)
-	s.record()
+	s := worked(t)
 	before := s.seen()
 	var busy *overlay.MountedError
 	if _, err := s.runOffline(func(o *RunOptions) { o.Again = true }); !errors.As(err, &busy) {
@@ -111,13 +105,7 @@ func TestBaselineDamaged(t *testing.T) {
 		"overwritten":   func(b []byte) []byte { return append(b[:len(b)/2:len(b)/2], make([]byte, len(b)/2)...) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newStage(t)
-			s.image("1", imageV1)
-			s.image("2", imageV2)
-			s.boot("1")
-			s.run(nil)
-			work(s)
-			s.record()
+			s := worked(t)
 			path := filepath.Join(s.Upper+".ovl-restore", BaselineName)
 			data, err := os.ReadFile(path)
 			must(t, err)
@@ -182,14 +170,8 @@ func TestBaseRefused(t *testing.T) {
 func TestSixOverlays(t *testing.T) {
 	var all []*stage
 	for range 6 {
-		s := newStage(t)
-		s.image("1", imageV1)
-		s.image("2", imageV2)
+		s := worked(t)
 		s.image("3", imageV3())
-		s.boot("1")
-		s.run(nil)
-		work(s)
-		s.record()
 		all = append(all, s)
 	}
 	before := all[0].seen()

@@ -125,6 +125,20 @@ func work(s *stage) {
 	must(t, os.Rename(s.in("etc/quiet.conf"), s.in("etc/renamed.conf")))
 }
 
+// worked is a device on its first image, on which all that is done and recorded;
+// the second is there.
+func worked(t *testing.T) *stage {
+	t.Helper()
+	s := newStage(t)
+	s.image("1", imageV1)
+	s.image("2", imageV2)
+	s.boot("1")
+	s.run(nil)
+	work(s)
+	s.record()
+	return s
+}
+
 // What a user sees on the second image, written by hand.
 var afterV2 = tree{
 	"etc/":                  "",

@@ -93,13 +93,7 @@ func TestUnchangedReadsState(t *testing.T) {
 // A state that cannot be read stops a run, before it does anything, and says which
 // file it is. Without that, the next run does what is safe without a baseline.
 func TestStateDamaged(t *testing.T) {
-	s := newStage(t)
-	s.image("1", imageV1)
-	s.image("2", imageV2)
-	s.boot("1")
-	s.run(nil)
-	work(s)
-	s.record()
+	s := worked(t)
 	s.update("2")
 	seen, path := s.seen(), filepath.Join(s.Upper+".ovl-restore", StateName)
 	must(t, os.WriteFile(path, []byte(`{"image":"IMAGE_VER`), 0o600))

@@ -19,6 +19,7 @@ import (
 	"github.com/ovl-restore/ovl-restore/internal/journal"
 	"github.com/ovl-restore/ovl-restore/internal/overlay"
 	"github.com/ovl-restore/ovl-restore/test/faultpoint"
+	"github.com/ovl-restore/ovl-restore/test/namespace"
 )
 
 // scenarios are what is stopped at each system call, on the overlays whose
@@ -222,7 +223,7 @@ func sweep(t *testing.T, fault faultpoint.Fault, prepare func(t *testing.T) faul
 		return
 	}
 	every := 7
-	if os.Getenv("OVL_SCRATCH") != "" {
+	if namespace.InGuest() {
 		every = 61
 	}
 	for n, ended := 1+rand.IntN(every), false; !ended; n += every {

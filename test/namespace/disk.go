@@ -27,3 +27,7 @@ func Disk(t testing.TB) string {
 	})
 	return dir
 }
+
+// InGuest says whether the tests run in a guest of test/vm. It is emulated, and
+// several times slower than its host, where the same tests run in full.
+func InGuest() bool { return os.Getenv("OVL_SCRATCH") != "" }
